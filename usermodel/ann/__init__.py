@@ -1,0 +1,1 @@
+"""FAISS behind numpy arrays: the only importer of faiss."""

@@ -1,0 +1,108 @@
+"""JaggedBatch: histories of several users laid end to end, without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from usermodel.sampling.protocol import Examples
+from usermodel.schema import EVENT_FEATURES
+from usermodel.store.sequence_store import SequenceStore
+
+
+@dataclass(frozen=True)
+class JaggedBatch:
+    """Events of ``users`` users; user ``u`` owns rows ``offsets[u]`` to ``offsets[u + 1]``, oldest first.
+
+    Attributes:
+        item_index: Item of each event, 1 to n_items.
+        timestamps_s: Time of each event in seconds UTC, or its order in an order-only store.
+        offsets: Starts at 0, never falls, ends at the number of events.
+        features: Further columns, one value an event.
+    """
+
+    item_index: Int64[Tensor, " events"]
+    timestamps_s: Int64[Tensor, " events"]
+    offsets: Int64[Tensor, " users+1"]
+    features: dict[str, Shaped[Tensor, " events"]] = field(default_factory=dict)
+
+    @property
+    def n_users(self) -> int:
+        """Users in the batch, those without events included."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        """Events in the batch."""
+        return len(self.item_index)
+
+    @property
+    def lengths(self) -> Int64[Tensor, " users"]:
+        """Events of each user."""
+        return self.offsets.diff()
+
+    @property
+    def user_of_event(self) -> Int64[Tensor, " events"]:
+        """Position in the batch of the user that owns each event."""
+        users = torch.arange(self.n_users, device=self.offsets.device)
+        return torch.repeat_interleave(users, self.lengths, output_size=self.n_events)
+
+    @property
+    def position(self) -> Int64[Tensor, " events"]:
+        """Place of each event in its user's slice, 0 = oldest."""
+        rows = torch.arange(self.n_events, device=self.offsets.device)
+        return rows - self.offsets[:-1][self.user_of_event]
+
+    def to(self, device: torch.device | str) -> JaggedBatch:
+        """The batch on another device."""
+        columns = {name: column.to(device) for name, column in self.features.items()}
+        return JaggedBatch(self.item_index.to(device), self.timestamps_s.to(device), self.offsets.to(device), columns)
+
+    def select(self, keep: Tensor) -> JaggedBatch:
+        """Only the events where ``keep`` (bool ``[events]``) is true; users stay, even when nothing is left of them."""
+        ends = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
+        columns = {name: column[keep] for name, column in self.features.items()}
+        return JaggedBatch(self.item_index[keep], self.timestamps_s[keep], ends[self.offsets], columns)
+
+    def shifted(self) -> tuple[JaggedBatch, Int64[Tensor, " inputs"]]:
+        """Inputs and targets of next-item training: all but the last event of each user, and the event after each."""
+        last = torch.zeros(self.n_events, dtype=torch.bool, device=self.item_index.device)
+        last[(self.offsets[1:] - 1)[self.lengths > 0]] = True
+        keep = ~last
+        following = torch.roll(self.item_index, -1)
+        return self.select(keep), following[keep]
+
+    def padded(self, *, left: bool = False) -> tuple[Int64[Tensor, "users time"], Tensor]:
+        """Item indices as a rectangle with 0 in the gaps, and the mask of real events ``[users, time]``."""
+        width = int(self.lengths.max()) if self.n_users else 0
+        column = self.position
+        if left:
+            column = column + (width - self.lengths)[self.user_of_event]
+        items = self.item_index.new_zeros(self.n_users, width)
+        mask = torch.zeros(self.n_users, width, dtype=torch.bool, device=items.device)
+        items[self.user_of_event, column] = self.item_index
+        mask[self.user_of_event, column] = True
+        return items, mask
+
+
+def collate(store: SequenceStore, examples: Examples) -> JaggedBatch:
+    """Read the input slices of ``examples`` out of a store.
+
+    Returns:
+        A batch on the CPU with one user per example, in the order of the examples.
+    """
+    lengths = examples.lengths
+    offsets = np.zeros(len(examples) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    rows = np.repeat(examples.start - offsets[:-1], lengths) + np.arange(offsets[-1])
+    seconds = 1 if store.time_kind == "order" else 1_000_000
+    return JaggedBatch(
+        torch.from_numpy(store.items[rows].astype(np.int64)),
+        torch.from_numpy(store.times[rows] // seconds),
+        torch.from_numpy(offsets),
+        {name: torch.from_numpy(store.feature(name)[rows]) for name in EVENT_FEATURES if name in store.features},
+    )

@@ -1,0 +1,1 @@
+"""UserEncoder: load, encode, export."""

@@ -1,0 +1,75 @@
+"""What every user encoder is: a batch of histories in, one vector per event and one per user out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from usermodel.batch import JaggedBatch
+from usermodel.config import Config
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Always both; no mode decides what comes back.
+
+    Attributes:
+        events: One vector per event: what is known of the user after it.
+        users: One vector per user; zeros for a user without events.
+    """
+
+    events: Float[Tensor, "events dim"]
+    users: Float[Tensor, "users dim"]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Histories -> vectors, in the space in which items are embedded too."""
+
+    n_items: int
+    dim: int
+    max_history: int
+    causal: bool
+
+    def __call__(self, batch: JaggedBatch) -> Encoded:
+        """Encode every user on its own: the others in the batch change nothing."""
+        ...
+
+    def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """Vectors of item indices; None means all of 1 to n_items, in order."""
+        ...
+
+
+class EncoderModule(nn.Module):
+    """Base of encoders that are torch modules: the protocol's facts, and nothing else."""
+
+    n_items: int
+    dim: int
+    max_history: int
+    causal: bool
+
+    def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """See `Encoder.item_vectors`."""
+        raise NotImplementedError
+
+    def forward(self, batch: JaggedBatch) -> Encoded:
+        """See `Encoder.__call__`."""
+        raise NotImplementedError
+
+    def __call__(self, batch: JaggedBatch) -> Encoded:
+        """Run `forward`."""
+        out: Encoded = super().__call__(batch)
+        return out
+
+
+class EncoderConfig(Config):
+    """Base of encoder configurations."""
+
+    max_history: int = 50
+
+    def build(self, n_items: int) -> EncoderModule:
+        """A new encoder with random weights for items 1 to ``n_items``; draws from torch's global generator."""
+        raise NotImplementedError

@@ -1,0 +1,97 @@
+"""The errors of this package. Every message says what was expected, what was found, and what to do.
+
+Each kind carries the exit code that the command line ends with: 2 usage or data, 4 integrity, 5 storage,
+6 numeric, 7 interrupted and resumable. Kinds also inherit from the built-in exception a Python caller would
+expect, so ``except ValueError`` works.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserModelError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        where: The file, column, key or argument at fault.
+        expected: What would have been right.
+        found: What was there instead.
+        do: The mend, as an instruction.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, *, expected: str, found: str, do: str) -> None:
+        self.where, self.expected, self.found, self.do = where, expected, found, do
+        super().__init__(f"{where}: expected {expected}; found {found}. {do}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process borders; keyword-only fields need a hand-made recipe."""
+        return _rebuild, (type(self), self.where, self.expected, self.found, self.do)
+
+
+def _rebuild(kind: type[UserModelError], where: str, expected: str, found: str, do: str) -> UserModelError:
+    return kind(where, expected=expected, found=found, do=do)
+
+
+class DataError(UserModelError, ValueError):
+    """A log, a table or an argument holds something it may not hold."""
+
+
+class ConfigError(UserModelError, ValueError):
+    """A recipe or an option is misspelt, of the wrong type, or impossible."""
+
+
+class MissingError(UserModelError, FileNotFoundError):
+    """A file, a folder, an id or an optional dependency is not there."""
+
+    # FileNotFoundError formats itself from errno when given several arguments; the message is ours.
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}; found {self.found}. {self.do}"
+
+
+class OutputExistsError(UserModelError, FileExistsError):
+    """The output is already there and nobody said to replace it."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}; found {self.found}. {self.do}"
+
+
+class MismatchError(UserModelError, ValueError):
+    """Two artefacts do not belong together (vocabularies, hashes, widths)."""
+
+
+class IntegrityError(UserModelError, ValueError):
+    """An artefact is damaged: a hash, a size or a structure is wrong."""
+
+    exit_code = 4
+
+
+class StorageError(UserModelError, OSError):
+    """The disk said no: full, read-only, failing."""
+
+    exit_code = 5
+
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}; found {self.found}. {self.do}"
+
+
+class NumericError(UserModelError, ArithmeticError):
+    """A loss or a score is not finite."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(UserModelError, RuntimeError):
+    """Training was asked to stop, saved a checkpoint and can be resumed."""
+
+    exit_code = 7
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """``", did you mean 'dim'?"`` for the closest of ``words``, or the whole list when nothing is close."""
+    choices = sorted(words)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(choices)}."

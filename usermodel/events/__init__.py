@@ -1,0 +1,1 @@
+"""Behaviour logs: readers, vocabulary, filters, splits, simulation. No torch."""

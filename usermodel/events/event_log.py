@@ -1,0 +1,111 @@
+"""EventLog: a validated, immutable handle on a behaviour log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from usermodel import manifest, schema
+from usermodel.errors import DataError
+from usermodel.events.parquet import write_parquet
+from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
+
+KIND: Final = "event-log"
+SHARD_EVENTS: Final = 8_000_000
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """Events in the EVENTS schema: straight from a reader (rows in input order) or from a folder on disk (sorted).
+
+    Attributes:
+        frame: Rows as they came; `scan` is the sorted view that the EVENTS invariants speak of.
+        sources: What was read, for messages and manifests.
+        user_type: ``"string"`` or ``"int"``: the type of ``user_id``.
+        item_type: The same for ``item_id``.
+        time_kind: ``"utc"`` (int64 microseconds) or ``"order"`` (position in the user's history).
+        is_sorted: Whether ``frame`` already obeys the invariants.
+    """
+
+    frame: pl.LazyFrame
+    sources: tuple[str, ...]
+    user_type: IdType = "string"
+    item_type: IdType = "string"
+    time_kind: TimeKind = "utc"
+    is_sorted: bool = False
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the columns beside user, item and time, in the order of the schema."""
+        names = self.frame.collect_schema().names()
+        return tuple(name for name in EVENT_FEATURES if name in names)
+
+    def scan(self) -> pl.LazyFrame:
+        """Rows sorted by (user, time), ties in input order."""
+        return self.frame if self.is_sorted else self.frame.sort(USER, TIME, maintain_order=True)
+
+    def n_events(self) -> int:
+        """Number of rows; reads the log when it is lazy."""
+        return int(self.frame.select(pl.len()).collect(engine="streaming").item())
+
+    def with_frame(self, frame: pl.LazyFrame) -> EventLog:
+        """The same log with other rows (a filter keeps order, so it keeps ``is_sorted``)."""
+        return replace(self, frame=frame)
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> EventLog:
+        """Write Parquet shards and a manifest; a user lives in one shard.
+
+        Args:
+            path: Folder to create.
+            overwrite: Replace an event log that is already there.
+
+        Returns:
+            The log on disk.
+        """
+        columns = [USER, ITEM, TIME, *self.features]
+        rows = self.scan().select(columns).collect(engine="streaming")
+        if rows.is_empty():
+            raise DataError(", ".join(self.sources), expected="at least one event", found="none", do="Check the input.")
+        arrow = schema.events_schema(self.user_type, self.item_type, self.features)
+        with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
+            draft.meta.update(
+                n_events=rows.height,
+                n_users=rows[USER].n_unique(),
+                n_items=rows[ITEM].n_unique(),
+                user_type=self.user_type,
+                item_type=self.item_type,
+                time_kind=self.time_kind,
+                sources=list(self.sources),
+            )
+            for number, shard in enumerate(_shards(rows)):
+                write_parquet(shard.to_arrow().cast(arrow), draft.path / f"events-{number:05d}.parquet")
+        return EventLog.open(path)
+
+    @staticmethod
+    def open(path: str | Path) -> EventLog:
+        """Open a log written by `write`."""
+        facts = manifest.read(path, KIND).meta
+        frame = pl.scan_parquet(str(Path(path) / "events-*.parquet"), glob=True)
+        return EventLog(
+            frame,
+            sources=(str(path),),
+            user_type=facts["user_type"],
+            item_type=facts["item_type"],
+            time_kind=facts["time_kind"],
+            is_sorted=True,
+        )
+
+
+def _shards(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Cut sorted rows near every `SHARD_EVENTS`, at a border between two users."""
+    borders = (rows[USER] != rows[USER].shift(1)).fill_null(value=True).arg_true().to_numpy()
+    start = 0
+    while start < rows.height:
+        later = borders[borders >= start + SHARD_EVENTS]
+        stop = int(later[0]) if len(later) else rows.height
+        yield rows[start:stop]
+        start = stop

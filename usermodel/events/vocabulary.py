@@ -1,0 +1,138 @@
+"""Vocabulary: external ids <-> contiguous indices, append-only, with a hash that any extension can prove."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from usermodel.errors import DataError, IntegrityError, MismatchError
+from usermodel.events.parquet import read_parquet, write_parquet
+from usermodel.schema import IdType
+
+FIRST_INDEX: Final = 1
+_COLUMN: Final = "id"
+_DTYPES: Final[dict[str, Any]] = {"string": pl.String, "int": pl.Int64}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Ids in index order; the first id has index 1, because 0 is padding.
+
+    New ids are only ever appended, so the index of an id never moves. The hash of the first ``n`` ids does not depend
+    on what follows them: a longer vocabulary proves that it extends a shorter one by hashing its own beginning.
+
+    Attributes:
+        ids: Unique ids, String or Int64.
+    """
+
+    ids: pl.Series
+
+    @staticmethod
+    def build(values: pl.Series) -> Vocabulary:
+        """Unique ids in sorted order (bytes or numbers), so that the order of input rows does not matter."""
+        return Vocabulary(values.unique().sort().alias(_COLUMN))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def kind(self) -> IdType:
+        """Type of the ids."""
+        return "int" if self.ids.dtype.is_integer() else "string"
+
+    @property
+    def size(self) -> int:
+        """Rows an embedding table needs: one per id and one for padding."""
+        return len(self.ids) + FIRST_INDEX
+
+    def extend(self, values: pl.Series) -> Vocabulary:
+        """A vocabulary that also holds ``values``; known ids keep their index."""
+        new = values.unique().sort().alias(_COLUMN)
+        new = new.filter(~new.is_in(self.ids.implode()))
+        return Vocabulary(pl.concat([self.ids, new]))
+
+    def encode(self, values: pl.Series) -> np.ndarray:
+        """Indices of ids, ``int32[n]``; unknown ids get 0.
+
+        Raises:
+            DataError: Integers were given where ids are strings, or the other way round.
+        """
+        want = _DTYPES[self.kind]
+        if values.dtype != want and len(values):
+            do = f"Convert the ids to {want}: ids are {self.kind}s in this store."
+            raise DataError("ids", expected=f"{want} values", found=f"{values.dtype} values", do=do)
+        frame = values.cast(want).alias(_COLUMN).to_frame()
+        found = frame.join(self._lookup, on=_COLUMN, how="left", maintain_order="left")["index"]
+        return found.fill_null(0).to_numpy().astype(np.int32, copy=False)
+
+    def decode(self, index: np.ndarray) -> pl.Series:
+        """Ids of indices ``int[n]``; every index must be at least 1."""
+        position = np.asarray(index, dtype=np.int64) - FIRST_INDEX
+        if len(position) and (position.min() < 0 or position.max() >= len(self.ids)):
+            found = f"{int(position.min()) + 1} to {int(position.max()) + 1}"
+            raise DataError("index", expected=f"1 to {len(self.ids)}", found=found, do="Padding has no id.")
+        return self.ids.gather(position)
+
+    @cached_property
+    def _lookup(self) -> pl.DataFrame:
+        index = pl.int_range(FIRST_INDEX, self.size, dtype=pl.Int32, eager=True).alias("index")
+        return pl.DataFrame({_COLUMN: self.ids, "index": index})
+
+    @cached_property
+    def hash(self) -> str:
+        """Hash of all ids."""
+        return self.prefix_hash(len(self.ids))
+
+    def prefix_hash(self, n: int) -> str:
+        """Hash of the first ``n`` ids and their type."""
+        digest = hashlib.sha256(f"usermodel-vocabulary-1:{self.kind}:{n}:".encode())
+        head = self.ids[:n]
+        if self.kind == "int":
+            digest.update(np.ascontiguousarray(head.to_numpy(), dtype="<i8").tobytes())
+        else:
+            text = pa.concat_arrays([pa.array(head.to_arrow(), type=pa.large_string())])
+            lengths = head.str.len_bytes().to_numpy().astype("<i8")
+            digest.update(lengths.tobytes())
+            digest.update(_text_bytes(text))
+        return digest.hexdigest()
+
+    def is_extended_by(self, other: Vocabulary) -> bool:
+        """Whether ``other`` starts with exactly these ids."""
+        return len(other) >= len(self) and other.kind == self.kind and other.prefix_hash(len(self)) == self.hash
+
+    def require_extended_by(self, other: Vocabulary, ours: str, theirs: str) -> None:
+        """Raise `MismatchError` that names both sides unless ``other`` starts with these ids."""
+        if not self.is_extended_by(other):
+            raise MismatchError(
+                theirs,
+                expected=f"a vocabulary that starts with the {len(self):,} ids of {ours} ({self.hash[:12]})",
+                found=f"{len(other):,} other ids ({other.hash[:12]})",
+                do="Build the store from the same vocabulary, or pretrain on this store.",
+            )
+
+    def save(self, path: Path) -> None:
+        """Write one Parquet column, in index order."""
+        write_parquet(self.ids.alias(_COLUMN).to_frame(), path)
+
+    @staticmethod
+    def load(path: Path) -> Vocabulary:
+        """Read what `save` wrote."""
+        frame = read_parquet(path)
+        if frame.columns != [_COLUMN] or frame[_COLUMN].dtype not in (pl.String, pl.Int64):
+            raise IntegrityError(str(path), expected="one column of ids", found=str(frame.schema), do="Make it again.")
+        if frame[_COLUMN].null_count() or frame[_COLUMN].n_unique() != frame.height:
+            raise IntegrityError(str(path), expected="unique ids", found="repeated or empty ones", do="Make it again.")
+        return Vocabulary(frame[_COLUMN])
+
+
+def _text_bytes(array: pa.LargeStringArray) -> bytes:
+    offsets = np.frombuffer(array.buffers()[1], dtype="<i8", count=len(array) + 1 + array.offset)[array.offset :]
+    data = array.buffers()[2]
+    return b"" if data is None else data.to_pybytes()[int(offsets[0]) : int(offsets[-1])]

@@ -1,0 +1,47 @@
+"""What every pretraining objective is: an encoder and a batch in, a loss out.
+
+The encoder is an argument, not a member: an exported encoder never carries pretraining heads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from usermodel.batch import JaggedBatch
+from usermodel.config import Config
+from usermodel.encoders.protocol import EncoderModule
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """The loss and what it is made of.
+
+    Attributes:
+        loss: Scalar to minimise.
+        n_targets: Supervised targets behind it.
+        parts: Named terms, detached, for logs.
+    """
+
+    loss: Float[Tensor, ""]
+    n_targets: int
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """A loss with, perhaps, heads of its own."""
+
+    @abstractmethod
+    def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
+        """The loss of a batch; finite for one user, one event, and no target at all."""
+
+
+class ObjectiveConfig(Config):
+    """Base of objective configurations."""
+
+    def build(self, encoder: EncoderModule) -> Objective:
+        """A new objective for an encoder."""
+        raise NotImplementedError

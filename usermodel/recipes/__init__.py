@@ -1,0 +1,1 @@
+"""Built-in recipes: values, one file per family."""

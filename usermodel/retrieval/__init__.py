@@ -1,0 +1,1 @@
+"""Item and user indexes, recommendation."""

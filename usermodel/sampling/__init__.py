@@ -1,0 +1,1 @@
+"""Which slices of which users become examples. Returns indices, never data."""

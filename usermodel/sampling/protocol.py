@@ -1,0 +1,80 @@
+"""Examples: which slices of which users go into a batch, as indices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from usermodel.config import Config
+from usermodel.events.splits import Split
+from usermodel.store.sequence_store import SequenceStore
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Slices of a store, struct of arrays.
+
+    Attributes:
+        user: User of each example.
+        start: First store row of the slice.
+        stop: Row after the last one of the slice.
+        target_start: First row of the target range; at or after ``stop``, so that a target is never an input.
+        target_stop: Row after the last target; equal to ``target_start`` when there is none.
+        prediction_time: When the prediction is made, int64 microseconds (or order): inputs come before it in (time, file
+            position).
+    """
+
+    user: Int64[ndarray, " n"]
+    start: Int64[ndarray, " n"]
+    stop: Int64[ndarray, " n"]
+    target_start: Int64[ndarray, " n"]
+    target_stop: Int64[ndarray, " n"]
+    prediction_time: Int64[ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __post_init__(self) -> None:
+        assert bool(np.all(self.start <= self.stop)), "a slice ends before it starts"
+        assert bool(np.all(self.stop <= self.target_start)), "a target lies inside its own history"
+
+    @property
+    def lengths(self) -> Int64[ndarray, " n"]:
+        """Events in each slice."""
+        return self.stop - self.start
+
+    def take(self, rows: ndarray) -> Examples:
+        """The examples at ``rows``, in that order."""
+        return Examples(
+            self.user[rows], self.start[rows], self.stop[rows], self.target_start[rows], self.target_stop[rows], self.prediction_time[rows]
+        )
+
+    @staticmethod
+    def histories(store: SequenceStore, users: ndarray, stop: ndarray, max_history: int) -> Examples:
+        """One example per user: the last ``max_history`` events before row ``stop``, and the event at ``stop`` as target."""
+        users, stop = users.astype(np.int64), stop.astype(np.int64)
+        first, end = store.offsets[users], store.offsets[users + 1]
+        start = np.maximum(first, stop - max_history)
+        target_stop = np.minimum(stop + 1, end)
+        times = store.times
+        last = np.maximum(stop - 1, 0)
+        ahead = np.where(stop < end, times[np.minimum(stop, len(times) - 1)], times[last] + 1)
+        return Examples(users, start, stop, stop, target_stop, ahead)
+
+
+class SamplerConfig(Config):
+    """Base of samplers; a sampler is a value, so its configuration is all of it."""
+
+    def sample(self, store: SequenceStore, split: Split, *, max_history: int, rng: np.random.Generator) -> Examples:
+        """Choose the examples of one epoch.
+
+        Args:
+            store: Holds the events.
+            split: Only the training part may be used.
+            max_history: Input events the encoder can read.
+            rng: Equal generators give equal examples.
+        """
+        raise NotImplementedError

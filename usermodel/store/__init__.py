@@ -1,0 +1,1 @@
+"""Memory-mapped per-user sequences. numpy only."""

@@ -1,0 +1,179 @@
+"""SequenceStore: per-user event sequences as memory-mapped columns plus user offsets."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int32, Int64
+from numpy import ndarray
+
+from usermodel import manifest
+from usermodel.errors import DataError, IntegrityError, MismatchError
+from usermodel.events.splits import LeaveLastOutConfig, Split, SplitConfig
+from usermodel.events.vocabulary import Vocabulary
+from usermodel.schema import EVENT_FEATURES, EVENT_TYPE, TimeKind
+
+KIND: Final = "store"
+
+
+class SequenceStore:
+    """Immutable sequences of one log, opened by path.
+
+    Row ``offsets[u]`` to ``offsets[u + 1]`` are the events of user ``u`` (0 to n_users - 1), oldest first. Columns are
+    read from disk on first use. A process that needs the store opens it by path: pickling sends the path and the hash,
+    and a store that has changed in between is refused.
+
+    Attributes:
+        path: Folder of the store.
+        meta: Facts from the manifest: counts, time kind, what was filtered.
+        content_hash: Identity of the content.
+    """
+
+    def __init__(self, path: str | Path, *, verify: bool = False) -> None:
+        self.path = Path(path)
+        found = manifest.read(self.path, KIND, verify=verify)
+        self.meta: dict[str, Any] = found.meta
+        self.content_hash = found.content_hash
+        self._check(deep=verify)
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool = False) -> SequenceStore:
+        """Open a store.
+
+        Args:
+            path: Folder made by `build_store` or ``usermodel ingest``.
+            verify: Compare the sha256 of every file, which reads all of it; sizes are always compared.
+
+        Raises:
+            MissingError: No store there.
+            IntegrityError: A damaged store.
+        """
+        return cls(path, verify=verify)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (str(self.path.resolve()), self.content_hash)
+
+    def __repr__(self) -> str:
+        return f"SequenceStore({str(self.path)!r}: {self.n_users:,} users, {self.n_items:,} items, {self.n_events:,} events)"
+
+    @property
+    def n_users(self) -> int:
+        """Users in the store."""
+        return int(self.meta["n_users"])
+
+    @property
+    def n_items(self) -> int:
+        """Items in the vocabulary; their indices are 1 to n_items."""
+        return int(self.meta["n_items"])
+
+    @property
+    def n_events(self) -> int:
+        """Events in the store."""
+        return int(self.meta["n_events"])
+
+    @property
+    def time_kind(self) -> TimeKind:
+        """``utc`` microseconds or a mere ``order``."""
+        kind: TimeKind = self.meta["time_kind"]
+        return kind
+
+    @cached_property
+    def offsets(self) -> Int64[ndarray, " users+1"]:
+        """First row of each user, and the number of events at the end."""
+        return self._column("offsets")
+
+    @cached_property
+    def items(self) -> Int32[ndarray, " events"]:
+        """Item index of each event."""
+        return self._column("items")
+
+    @cached_property
+    def times(self) -> Int64[ndarray, " events"]:
+        """Time of each event: microseconds UTC, or the position in an order-only store."""
+        return self._column("times")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Further columns: ``event_type`` as codes, ``watch_time_ms`` and ``duration_ms`` (-1 = unknown), ``rating``."""
+        return tuple(self.meta["features"])
+
+    def feature(self, name: str) -> ndarray:
+        """A further column, ``[events]``."""
+        if name not in self.features:
+            found = ", ".join(self.features) or "none"
+            raise DataError(name, expected="a column of this store", found=found, do=f"Ingest with --{name.removesuffix('_ms')}.")
+        return self._column(name)
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """Names behind the codes of ``event_type``."""
+        return tuple(self.meta.get(EVENT_TYPE + "s", ()))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Item ids in index order."""
+        return Vocabulary.load(self.path / "vocabulary.parquet")
+
+    @cached_property
+    def users(self) -> Vocabulary:
+        """User ids; user ``u`` has index ``u + 1`` there."""
+        return Vocabulary.load(self.path / "users.parquet")
+
+    def user_rows(self, ids: pl.Series) -> Int64[ndarray, " n"]:
+        """Positions of users by external id.
+
+        Raises:
+            DataError: An id is not in the store.
+        """
+        rows = self.users.encode(ids).astype(np.int64) - 1
+        if (rows < 0).any():
+            unknown = ids.filter(pl.Series(rows < 0))
+            found = f"{unknown[0]!r}" + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
+            raise DataError(str(self.path), expected="users of this store", found=found, do="Check the ids.")
+        return rows
+
+    def split(self, config: SplitConfig | None = None) -> Split:
+        """Cut every history into train, valid and test (default: leave-last-out)."""
+        return (config or LeaveLastOutConfig()).split(np.asarray(self.offsets), np.asarray(self.times), self.time_kind)
+
+    def item_counts(self, stop: Int64[ndarray, " users"]) -> Int64[ndarray, " items+1"]:
+        """Events of each item index before row ``stop`` of each user: popularity on a part of the data."""
+        before = np.arange(self.n_events) < np.repeat(stop, np.diff(self.offsets))
+        return np.bincount(self.items[before], minlength=self.n_items + 1)
+
+    def _column(self, name: str) -> ndarray:
+        path = self.path / f"{name}.npy"
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise IntegrityError(str(path), expected="an array", found=f"{error!s:.80}", do="Ingest again.") from None
+
+    def _check(self, *, deep: bool) -> None:
+        """Structure: a repaired hash must not be enough to read outside a column."""
+        offsets, items, times = self.offsets, self.items, self.times
+        wrong = [
+            offsets.dtype != np.int64 or offsets.shape != (self.n_users + 1,),
+            items.dtype != np.int32 or items.shape != (self.n_events,),
+            times.dtype != np.int64 or times.shape != (self.n_events,),
+        ]
+        if any(wrong) or offsets[0] != 0 or offsets[-1] != self.n_events or bool((np.diff(offsets) < 0).any()):
+            found = f"columns of shape {offsets.shape}, {items.shape}, {times.shape}"
+            raise IntegrityError(str(self.path), expected="offsets from 0 to n_events", found=found, do="Ingest again.")
+        for name in self.features:
+            if name not in EVENT_FEATURES or self._column(name).shape != (self.n_events,):
+                raise IntegrityError(str(self.path), expected=f"a known column of {self.n_events} rows", found=name, do="Ingest again.")
+        if deep and self.n_events and not 1 <= int(items.min()) <= int(items.max()) <= self.n_items:
+            found = f"{items.min()} to {items.max()}"
+            raise IntegrityError(str(self.path), expected=f"item indices 1 to {self.n_items}", found=found, do="Ingest again.")
+
+
+def _reopen(path: str, content_hash: str) -> SequenceStore:
+    store = SequenceStore(path)
+    if store.content_hash != content_hash:
+        found = store.content_hash[:12]
+        raise MismatchError(path, expected=f"store {content_hash[:12]}", found=found, do="The store was replaced; start again.")
+    return store

@@ -1,0 +1,1 @@
+"""What the vectors are scored on. Tasks see scorers, never a model."""

@@ -1,0 +1,1 @@
+"""The training loop: the only importer of lightning_fabric."""

@@ -1,0 +1,75 @@
+"""A recipe: the whole configuration of a pretraining run as one frozen value."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SerializeAsAny
+
+from usermodel.config import Config
+from usermodel.encoders.protocol import EncoderConfig
+from usermodel.encoders.transformer import TransformerConfig
+from usermodel.events.splits import LeaveLastOutConfig, SplitConfig
+from usermodel.objectives.next_item import NextItemConfig
+from usermodel.objectives.protocol import ObjectiveConfig
+from usermodel.sampling.all_positions import AllPositionsConfig
+from usermodel.sampling.protocol import SamplerConfig
+
+
+class DataConfig(Config):
+    """What part of the store trains.
+
+    Attributes:
+        split: ``leave-last-out`` or ``global-time``; saved with the run, and ``evaluate`` uses it.
+    """
+
+    split: SplitConfig = LeaveLastOutConfig()
+
+
+class TrainingConfig(Config):
+    """How the loop runs.
+
+    Attributes:
+        max_epochs: Passes over the training histories, at most.
+        max_steps: Optimiser steps, at most; None means no limit.
+        batch_events: Events a batch, about.
+        batch_users: Histories a batch; when given, ``batch_events`` is not used.
+        optimiser: ``adam`` or ``adamw`` (decoupled decay).
+        learning_rate: Step size after warm-up.
+        weight_decay: For ``adamw`` decoupled, for ``adam`` added to the gradient.
+        warmup_steps: Steps over which the step size rises from zero, linearly.
+        monitor: Validation metric that decides which weights are kept; higher is better.
+        patience: Validations without a new best before training stops.
+        validate_every: Epochs between validations.
+        checkpoint_every_s: Seconds between checkpoints.
+        seed: Seed of everything random.
+        precision: ``fp32``, ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
+            float32), or ``auto``: bf16 where the processor has it.
+        devices: Processes to train with; one so far.
+    """
+
+    max_epochs: int = Field(default=200, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    batch_events: int = Field(default=1024, ge=1)
+    batch_users: int | None = Field(default=None, ge=1)
+    optimiser: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr)$")
+    patience: int = Field(default=5, ge=1)
+    validate_every: int = Field(default=1, ge=1)
+    checkpoint_every_s: float = Field(default=300.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    devices: Literal[1] = 1
+
+
+class Recipe(Config):
+    """Everything that decides what a run computes, beside the store itself."""
+
+    data: DataConfig = DataConfig()
+    sampling: SerializeAsAny[SamplerConfig] = AllPositionsConfig()
+    encoder: SerializeAsAny[EncoderConfig] = TransformerConfig()
+    objective: SerializeAsAny[ObjectiveConfig] = NextItemConfig()
+    training: TrainingConfig = TrainingConfig()
