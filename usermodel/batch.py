@@ -60,7 +60,9 @@ class JaggedBatch:
     def to(self, device: torch.device | str) -> JaggedBatch:
         """The batch on another device."""
         columns = {name: column.to(device) for name, column in self.features.items()}
-        return JaggedBatch(self.item_index.to(device), self.timestamps_s.to(device), self.offsets.to(device), columns)
+        return JaggedBatch(
+            self.item_index.to(device), self.timestamps_s.to(device), self.offsets.to(device), columns
+        )
 
     def select(self, keep: Tensor) -> JaggedBatch:
         """Only the events where ``keep`` (bool ``[events]``) is true; users stay, even when nothing is left of them."""
@@ -104,5 +106,9 @@ def collate(store: SequenceStore, examples: Examples) -> JaggedBatch:
         torch.from_numpy(store.items[rows].astype(np.int64)),
         torch.from_numpy(store.times[rows] // seconds),
         torch.from_numpy(offsets),
-        {name: torch.from_numpy(store.feature(name)[rows]) for name in EVENT_FEATURES if name in store.features},
+        {
+            name: torch.from_numpy(store.feature(name)[rows])
+            for name in EVENT_FEATURES
+            if name in store.features
+        },
     )

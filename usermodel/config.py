@@ -9,21 +9,33 @@ because importing a module runs it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from usermodel.errors import ConfigError, nearest
 
-CLASS_KEY = "class"
+CLASS_KEY: Final = "class"
+#: The field that tells the members of a union apart.
+_KIND_KEY: Final = "kind"
+#: Beginnings of pydantic's sentences, and what fits after "expected".
+_PHRASES: Final = {
+    "Input should be ": "",
+    "Value error, ": "",
+    "String should match ": "text that matches ",
+    "String should have ": "text with ",
+}
 C = TypeVar("C", bound="Config")
 
 
 class Config(BaseModel):
     """Base of every configuration: frozen, no unknown keys, comparable, JSON in and out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    # Infinity and NaN have no spelling in JSON.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the class of every nested configuration named by its import path."""
@@ -38,22 +50,31 @@ class Config(BaseModel):
         Raises:
             ConfigError: An unknown key, a wrong type, or a class outside the allowed modules.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(
+                cls.__name__, expected="keys and values", found=f"{data!r:.80}", do="Correct the file."
+            )
         value = _revive(data, allow_modules)
         if isinstance(value, cls):
             return value
         if isinstance(value, Config):
-            raise ConfigError(CLASS_KEY, expected=cls.__name__, found=type(value).__name__, do="Use the file that fits.")
-        return validate(cls, cast("dict[str, Any]", value))
+            found, do = type(value).__name__, "Use the file that fits."
+            raise ConfigError(CLASS_KEY, expected=cls.__name__, found=found, do=do)
+        return validate(cls, value)
 
     def override(self, assignments: Mapping[str, Any]) -> Self:
         """A copy with dotted keys replaced: ``{"encoder.dim": 128}``.
+
+        ``data.split=global-time``, ``data.split.kind=global-time`` and ``encoder.class=usermodel...`` swap a part for
+        another one with its own defaults; such keys are assigned first, because they decide which others exist.
 
         Raises:
             ConfigError: The key does not exist (its nearest valid neighbour is named) or the value does not fit.
         """
         value = self
-        for key, new in assignments.items():
-            value = _assign(value, key.split("."), new, key)
+        swaps = {CLASS_KEY, _KIND_KEY}
+        for key, new in sorted(assignments.items(), key=lambda pair: pair[0].rpartition(".")[2] not in swaps):
+            value = _assign(value, key.split("."), _revive(new, (), key), key)
         return value
 
 
@@ -67,18 +88,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _revive(data: Any, allow_modules: Sequence[str]) -> Any:
+def _revive(data: Any, allow_modules: Sequence[str], prefix: str = "") -> Any:
     if isinstance(data, Mapping):
-        fields = {key: _revive(value, allow_modules) for key, value in data.items() if key != CLASS_KEY}
-        return validate(_find(data[CLASS_KEY], allow_modules), fields) if CLASS_KEY in data else fields
-    if isinstance(data, list):
-        return tuple(_revive(item, allow_modules) for item in data)
+        fields = {
+            key: _revive(value, allow_modules, f"{prefix}.{key}".lstrip("."))
+            for key, value in data.items()
+            if key != CLASS_KEY
+        }
+        return (
+            validate(_find(data[CLASS_KEY], allow_modules), fields, prefix) if CLASS_KEY in data else fields
+        )
+    if isinstance(data, (list, tuple)):
+        return tuple(_revive(item, allow_modules, prefix) for item in data)
     return data
 
 
 def _find(path: Any, allow_modules: Sequence[str]) -> type[Config]:
     module, _, name = str(path).partition(":")
-    if not any(module == allowed or module.startswith(allowed + ".") for allowed in ("usermodel", *allow_modules)):
+    if not any(module == base or module.startswith(base + ".") for base in ("usermodel", *allow_modules)):
         raise ConfigError(
             CLASS_KEY,
             expected="a class under usermodel, or under a module that was allowed by name",
@@ -90,22 +117,79 @@ def _find(path: Any, allow_modules: Sequence[str]) -> type[Config]:
     except ModuleNotFoundError:
         found = None
     if not (isinstance(found, type) and issubclass(found, Config)):
-        raise ConfigError(CLASS_KEY, expected="the import path of a configuration class", found=repr(path), do="Check it.")
+        expected = "the import path of a configuration class, module:Class"
+        raise ConfigError(CLASS_KEY, expected=expected, found=repr(path), do="Check the spelling.")
     return found
 
 
 def validate(cls: type[C], fields: Mapping[str, Any], prefix: str = "") -> C:
-    """Build ``cls`` from plain fields; pydantic's report becomes one sentence about the first wrong key."""
+    """Build ``cls`` from plain fields; pydantic's report becomes one sentence about the first wrong key.
+
+    Types must fit as they are: ``true`` is no number, and neither is ``"128"``.
+    """
     try:
-        return cls.model_validate(dict(fields))
+        return cls.model_validate(dict(fields), strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join([*([prefix] if prefix else []), *map(str, first["loc"])]) or cls.__name__
-        if first["type"] == "extra_forbidden":
-            do = nearest(str(first["loc"][-1]), cls.model_fields)
-            raise ConfigError(key, expected=f"a key of {cls.__name__}", found="an unknown key", do=do) from None
-        what = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        raise ConfigError(key, expected=what, found=repr(first["input"])[:80], do="Change the value.") from None
+        raise _explain(cls, error.errors()[0], prefix) from None
+
+
+def _explain(cls: type[Config], error: ErrorDetails, prefix: str) -> ConfigError:
+    kind, found, context = error["type"], error["input"], error.get("ctx", {})
+    path, owners = _locate(cls, error["loc"])
+    if kind == "extra_forbidden":
+        path, unknown = [*path, str(error["loc"][-1])], str(error["loc"][-1])
+        expected, found = f"a key of {_names(owners)}", "an unknown key"
+        do = nearest(unknown, {name for owner in owners for name in owner.model_fields})
+    elif kind == "missing":
+        expected, found, do = "a value", "none", "Give one."
+    elif kind in {"model_type", "model_attributes_type"}:
+        expected, found, do = f"the keys of {_names(owners)}", repr(found), "Change the value."
+    else:
+        found = context.get("tag", found)
+        text = str(context.get("expected_tags", error["msg"]))
+        words = re.findall(r"'([^']*)'", text) if kind in {"literal_error", "union_tag_invalid"} else []
+        start = next((start for start in _PHRASES if text.startswith(start)), "")
+        expected = _PHRASES.get(start, "") + text.removeprefix(start)
+        do = nearest(found, words) if words and isinstance(found, str) else "Change the value."
+        found = repr(found)
+    key = ".".join([*([prefix] if prefix else []), *path]) or cls.__name__
+    return ConfigError(key, expected=expected, found=found[:80], do=do)
+
+
+def _names(kinds: Sequence[type[Config]]) -> str:
+    return " or ".join(kind.__name__ for kind in kinds)
+
+
+def _locate(cls: type[Config], loc: Sequence[int | str]) -> tuple[list[str], list[type[Config]]]:
+    """The keys of a path that the caller wrote, and the classes that may stand at its end.
+
+    pydantic also puts the tag of a union into the path.
+    """
+    path: list[str] = []
+    kinds = [cls]
+    for part in loc:
+        fields = [kind.model_fields[str(part)] for kind in kinds if str(part) in kind.model_fields]
+        if fields or isinstance(part, int):
+            path.append(str(part))
+        if fields:
+            kinds = [kind for field in fields for kind in _configs(field.annotation)]
+        else:
+            tagged = [kind for kind in kinds if part == kind.__name__ or part == _tag(kind)]
+            kinds = tagged or kinds
+    return path, kinds
+
+
+def _tag(kind: type[Config]) -> Any:
+    field = kind.model_fields.get(_KIND_KEY)
+    return field.default if field else None
+
+
+def _configs(annotation: Any) -> Iterator[type[Config]]:
+    """Every configuration class inside a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _configs(part)
 
 
 def _assign(value: C, path: list[str], new: Any, full: str) -> C:
@@ -114,10 +198,17 @@ def _assign(value: C, path: list[str], new: Any, full: str) -> C:
     if name not in cls.model_fields:
         do = nearest(name, cls.model_fields)
         raise ConfigError(full, expected=f"a key of {cls.__name__}", found=f"an unknown key {name!r}", do=do)
-    old = getattr(value, name)
     if rest:
+        old = getattr(value, name)
         if not isinstance(old, Config):
-            raise ConfigError(full, expected=f"{name!r} to hold further keys", found=f"the value {old!r}", do="Shorten the key.")
-        new = _assign(old, rest, new, full)
-    fields = {key: getattr(value, key) for key in cls.model_fields} | {name: new}
-    return validate(cls, fields, prefix=full.rpartition(".")[0] if not rest else "")
+            expected, found = f"{name!r} to hold further keys", f"the value {old!r}"
+            raise ConfigError(full, expected=expected, found=found, do="Shorten the key.")
+        if rest == [CLASS_KEY]:
+            new = validate(_find(new, ()), {}, full)
+        elif rest == [_KIND_KEY] and new != _tag(type(old)):
+            new = {_KIND_KEY: new}
+        else:
+            new = _assign(old, rest, new, full)
+    depth = len(path)
+    prefix = ".".join(full.split(".")[:-depth])
+    return validate(cls, {key: getattr(value, key) for key in cls.model_fields} | {name: new}, prefix)

@@ -39,11 +39,17 @@ class EmbeddingTable:
     name: str = "user_id"
 
     def __post_init__(self) -> None:
-        if len(self.ids) != len(self.vectors):
-            found = f"{len(self.ids)} ids and {len(self.vectors)} vectors"
-            raise DataError("embeddings", expected="one id per vector", found=found, do="Pass matching arrays.")
+        facts = len(self.columns) if self.columns.width else len(self.ids)
+        if self.vectors.ndim != 2 or not len(self.ids) == len(self.vectors) == facts:
+            found = (
+                f"{len(self.ids)} ids, vectors of shape {self.vectors.shape}, {facts} rows of further facts"
+            )
+            do = "Pass matching arrays."
+            raise DataError("embeddings", expected="one vector [dim] per id", found=found, do=do)
         if self.ids.n_unique() != len(self.ids):
-            raise DataError("embeddings", expected="unique ids", found="repeated ones", do="Embed each id once.")
+            raise DataError(
+                "embeddings", expected="unique ids", found="repeated ones", do="Embed each id once."
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +63,9 @@ class EmbeddingTable:
     def __getitem__(self, key: Any) -> Float[ndarray, " dim"]:
         """The vector of one id."""
         if key not in self._rows:
-            raise MissingError(self.name, expected="an id of this table", found=repr(key), do="Check the id and its type.")
+            raise MissingError(
+                self.name, expected="an id of this table", found=repr(key), do="Check the id and its type."
+            )
         return np.asarray(self.vectors[self._rows[key]])
 
     @cached_property
@@ -74,12 +82,17 @@ class EmbeddingTable:
         return np.asarray(self.vectors)
 
     def to_torch(self) -> Float[Tensor, "n dim"]:
-        """The vectors as a tensor, in the order of ``ids``."""
-        return torch.from_numpy(np.ascontiguousarray(self.vectors))
+        """The vectors as a tensor of its own, in the order of ``ids``."""
+        # Vectors from a file are read-only memory, which torch does not know.
+        return torch.from_numpy(np.array(self.vectors, order="C"))
 
     def to_polars(self) -> pl.DataFrame:
         """Columns: id, further facts, ``embedding`` (fixed-size array)."""
-        vectors = pl.Series("embedding", np.ascontiguousarray(self.vectors), dtype=pl.Array(pl.Float32, self.dim))
+        vectors = pl.Series(
+            "embedding",
+            np.ascontiguousarray(self.vectors, dtype=np.float32),
+            dtype=pl.Array(pl.Float32, self.dim),
+        )
         return pl.DataFrame([self.ids.alias(self.name), *self.columns.get_columns(), vectors])
 
     def to_pandas(self) -> pd.DataFrame:
@@ -90,7 +103,10 @@ class EmbeddingTable:
 class Scorer(Protocol):
     """Scores of every item for some users: embeddings, baselines and peers all look like this to a task."""
 
-    n_items: int
+    @property
+    def n_items(self) -> int:
+        """Items that can be scored."""
+        ...
 
     def scores(self, users: Int64[ndarray, " batch"]) -> Float[Tensor, "batch items"]:
         """Scores of items 1 to n_items (column 0 is item 1) for users by store position, on the CPU."""
@@ -114,7 +130,12 @@ class DotScorer:
     def __post_init__(self) -> None:
         if self.users.shape[-1] != self.items.shape[-1]:
             found = f"{self.users.shape[-1]} and {self.items.shape[-1]}"
-            raise MismatchError("scorer", expected="user and item vectors of one width", found=found, do="Use one run for both.")
+            raise MismatchError(
+                "scorer",
+                expected="user and item vectors of one width",
+                found=found,
+                do="Use one run for both.",
+            )
 
     @property
     def n_items(self) -> int:
@@ -122,6 +143,18 @@ class DotScorer:
         return len(self.items)
 
     def scores(self, users: Int64[ndarray, " batch"]) -> Float[Tensor, "batch items"]:
-        """Inner products, in float32."""
-        rows = users if self.rows is None else np.searchsorted(self.rows, users)
+        """Inner products, in float32.
+
+        Raises:
+            DataError: A user without a vector.
+        """
+        rows = users
+        if self.rows is not None:
+            rows = np.minimum(np.searchsorted(self.rows, users), len(self.rows) - 1)
+            unknown = users[self.rows[rows] != users]
+            if len(unknown):
+                found = f"user {unknown[0]} ({len(unknown)} such)"
+                raise DataError(
+                    "scorer", expected="users with a vector", found=found, do="Encode them first."
+                )
         return self.users[torch.from_numpy(np.ascontiguousarray(rows))] @ self.items.T

@@ -8,7 +8,7 @@ expect, so ``except ValueError`` works.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserModelError(Exception):
@@ -47,16 +47,9 @@ class ConfigError(UserModelError, ValueError):
 class MissingError(UserModelError, FileNotFoundError):
     """A file, a folder, an id or an optional dependency is not there."""
 
-    # FileNotFoundError formats itself from errno when given several arguments; the message is ours.
-    def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}; found {self.found}. {self.do}"
-
 
 class OutputExistsError(UserModelError, FileExistsError):
     """The output is already there and nobody said to replace it."""
-
-    def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}; found {self.found}. {self.do}"
 
 
 class MismatchError(UserModelError, ValueError):
@@ -74,9 +67,6 @@ class StorageError(UserModelError, OSError):
 
     exit_code = 5
 
-    def __str__(self) -> str:
-        return f"{self.where}: expected {self.expected}; found {self.found}. {self.do}"
-
 
 class NumericError(UserModelError, ArithmeticError):
     """A loss or a score is not finite."""
@@ -90,8 +80,17 @@ class InterruptedRunError(UserModelError, RuntimeError):
     exit_code = 7
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """``", did you mean 'dim'?"`` for the closest of ``words``, or the whole list when nothing is close."""
-    choices = sorted(words)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(choices)}."
+def nearest(word: str, words: Iterable[object]) -> str:
+    """``"Did you mean 'dim'?"`` for the closest of ``words``, whatever its case; all of them when nothing is close."""
+    choices = sorted(map(str, words))
+    lower = {choice.lower(): choice for choice in reversed(choices)}
+    close = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {lower[close[0]]!r}?"
+    return f"Choose one of: {shorten(choices)}." if choices else "There is none to choose from."
+
+
+def shorten(words: Sequence[object], most: int = 20) -> str:
+    """Words with commas between them; of a long list the first ones and the number of the others."""
+    rest = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(str, words[:most])) + rest

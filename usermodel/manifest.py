@@ -28,6 +28,9 @@ NAME: Final = "manifest.json"
 FORMAT: Final = 1
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
+_AGAIN: Final = "Copy or make the artefact again."
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_PLACE: Final = frozenset({errno.EIO, errno.EROFS, errno.EBUSY, errno.EXDEV})
 
 
 @dataclass
@@ -73,24 +76,41 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _refuse_existing(target: Path, kind: str, overwrite: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+def refuse_existing(target: str | Path, kind: str, overwrite: bool) -> None:
+    """Raise `OutputExistsError` unless ``target`` is free, or holds a ``kind`` that may be replaced.
+
+    Writers ask this themselves, first and last; long work does well to ask before it begins.
+    """
+    target, is_folder = Path(target), Path(target).is_dir()
+    if not (target.exists() or target.is_symlink()) or (is_folder and not any(target.iterdir())):
         return
-    if not overwrite:
-        do = "Choose another name, or pass --overwrite (overwrite=True)."
-        raise OutputExistsError(str(target), expected="an output that does not exist yet", found="an existing one", do=do)
-    ours = (target / NAME).is_file() if target.is_dir() else _beside(target).is_file()
-    if not ours:
-        found = f"a {'folder' if target.is_dir() else 'file'} that this program did not write"
-        raise OutputExistsError(str(target), expected=f"a {kind} to replace", found=found, do="Move it away, or choose another name.")
+    expected, found = "an output that does not exist yet", "an existing one"
+    do = "Choose another name, or pass --overwrite (overwrite=True)."
+    if overwrite:
+        expected, do = f"{_a(kind)} to replace", "Move it away, or choose another name."
+        try:
+            there = _parse(target / NAME if is_folder else _beside(target)).kind
+        except (OSError, IntegrityError):
+            found = f"a {'folder' if is_folder else 'file'} that this program did not write"
+        else:
+            if there == kind:
+                return
+            found = _a(there)
+    raise OutputExistsError(str(target), expected=expected, found=found, do=do)
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
 
 
 def _sweep(target: Path) -> None:
     """Remove what killed writers of the same target left behind."""
-    for left in target.parent.glob(f".{target.name}.tmp-*"):
+    for left in [path for path in target.parent.iterdir() if path.name.startswith(f".{target.name}.tmp-")]:
         pid = left.name.rpartition(".tmp-")[2].partition("-")[0]
         if pid.isdigit() and Path(f"/proc/{pid}").exists():
             continue
+        if left.name.endswith("-old") and not target.exists():
+            left.rename(target)
         _remove(left)
 
 
@@ -107,13 +127,14 @@ def _exchange(new: Path, old: Path) -> None:
     code = libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE)
     if code != 0:
         number = ctypes.get_errno()
-        if number not in {errno.EINVAL, errno.ENOSYS}:
+        if number not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
             raise OSError(number, os.strerror(number), str(old))
-        # A file system without exchange: two renames, and a moment in which the old content has a hidden name.
+        # No exchange on this file system: for a moment the old content has a hidden name. Whoever is killed then
+        # leaves that name behind, and the next writer puts it back.
         aside = old.with_name(f"{new.name}-old")
         old.rename(aside)
         new.rename(old)
-        aside.rename(new)
+        _remove(aside)
 
 
 @contextlib.contextmanager
@@ -124,22 +145,22 @@ def write_directory(target: str | Path, kind: str, *, overwrite: bool = False) -
         A `Draft` whose ``path`` is an empty folder to fill.
 
     Raises:
-        OutputExistsError: ``target`` exists and ``overwrite`` is off, or it is not an artefact of ours.
+        OutputExistsError: ``target`` exists and ``overwrite`` is off, or it is no artefact of this kind.
         StorageError: The disk refused; the target is as it was.
     """
-    target = Path(target)
-    _refuse_existing(target, kind, overwrite)
+    refuse_existing(target, kind, overwrite)
+    target = Path(target).absolute()
     with _temporary(target, lambda path: path.mkdir(mode=0o700)) as temporary:
         draft = Draft(temporary, {})
         yield draft
         names = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*") if path.is_file())
         manifest = Manifest(kind, draft.meta, {name: _describe(temporary / name) for name in names})
         (temporary / NAME).write_text(manifest.to_json(), encoding="utf-8")
-        for folder in (path for path in temporary.rglob("*") if path.is_dir()):
-            _fsync(folder)
-        _fsync(temporary / NAME)
-        _fsync(temporary)
-        if target.exists() and any(target.iterdir()):
+        for path in (*(path for path in temporary.rglob("*") if path.is_dir()), temporary / NAME, temporary):
+            _fsync(path)
+        # Somebody else may have been faster.
+        refuse_existing(target, kind, overwrite)
+        if target.exists():
             _exchange(temporary, target)
         else:
             temporary.rename(target)
@@ -147,9 +168,16 @@ def write_directory(target: str | Path, kind: str, *, overwrite: bool = False) -
 
 @contextlib.contextmanager
 def write_file(target: str | Path, kind: str, *, overwrite: bool = False) -> Iterator[Draft]:
-    """Write one file plus ``NAME.manifest.json`` beside it; both appear complete or not at all."""
+    """Write one file plus ``NAME.manifest.json`` beside it.
+
+    The manifest comes first: a kill between the renames leaves a manifest alone, or one that the old file fails.
+    """
     target = Path(target)
-    _refuse_existing(target, kind, overwrite)
+    if target.is_dir():
+        raise OutputExistsError(
+            str(target), expected="a file name", found="a folder", do="Choose another name."
+        )
+    refuse_existing(target, kind, overwrite)
     with _temporary(target, lambda path: path.touch(mode=0o600)) as temporary:
         draft = Draft(temporary, {})
         yield draft
@@ -158,8 +186,9 @@ def write_file(target: str | Path, kind: str, *, overwrite: bool = False) -> Ite
         try:
             notes.write_text(manifest.to_json(), encoding="utf-8")
             _fsync(notes)
-            temporary.rename(target)
+            refuse_existing(target, kind, overwrite)
             notes.rename(_beside(target))
+            temporary.rename(target)
         finally:
             notes.unlink(missing_ok=True)
 
@@ -174,29 +203,39 @@ def write_text(target: Path, text: str) -> None:
 
 def seal(folder: Path, kind: str, meta: dict[str, Any], *, parts: tuple[str, ...]) -> None:
     """Declare a folder that grew in place complete: write its manifest over the files under ``parts``."""
-    paths = [path for part in parts for path in [folder / part, *(folder / part).rglob("*")] if path.is_file()]
-    files = {str(path.relative_to(folder)): _describe(path) for path in sorted(paths)}
+    found = [path for part in parts for path in (folder / part, *(folder / part).rglob("*"))]
+    files = {str(path.relative_to(folder)): _describe(path) for path in sorted(found) if path.is_file()}
     write_text(folder / NAME, Manifest(kind, meta, files).to_json())
 
 
 @contextlib.contextmanager
 def _temporary(target: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         create(temporary)
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    try:
         yield temporary
         _fsync(target.parent)
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}:
+        # A file that numpy could not write to its end has no errno, only "N requested and M written".
+        short = error.errno is None and str(error).endswith(" written")
+        if not short and error.errno not in _NO_ROOM | _NO_PLACE:
             raise
-        free = shutil.disk_usage(target.parent).free
-        found = f"{error.strerror} ({free:,} bytes free)"
-        do = "Free some space or choose another disk; what was there before is untouched."
-        raise StorageError(str(target), expected="room to write", found=found, do=do) from error
+        raise _storage_error(target, error) from error
     finally:
         _remove(temporary)
+
+
+def _storage_error(target: Path, error: OSError) -> StorageError:
+    expected, found = "a place that can be written", error.strerror or str(error)
+    if error.errno in {None, *_NO_ROOM}:
+        expected, found = "room to write", f"{found} ({shutil.disk_usage(target.parent).free:,} bytes free)"
+    do = "Free some space or choose another place; what was there before is untouched."
+    return StorageError(str(target), expected=expected, found=found, do=do)
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -214,36 +253,48 @@ def read(path: str | Path, kind: str | None = None, *, verify: bool = False) -> 
     Sizes are always compared; ``verify`` also compares every sha256, which reads every byte.
 
     Raises:
-        MissingError: Nothing there, or something without a manifest.
-        IntegrityError: Not a manifest, another kind, a newer format, a file of another size or content.
+        MissingError: Nothing there, something without a manifest, or an artefact of another kind.
+        IntegrityError: Not a manifest, a newer format, a file of another size or content.
     """
-    path = Path(path)
-    notes = path / NAME if path.is_dir() else _beside(path)
+    path, is_folder = Path(path), Path(path).is_dir()
+    notes = path / NAME if is_folder else _beside(path)
+    what = _a(kind or "usermodel artefact")
     if not path.exists() or not notes.is_file():
         found = "no manifest there" if path.exists() else "nothing there"
-        raise MissingError(str(path), expected=f"a {kind or 'usermodel artefact'}", found=found, do="Check the path.")
-    try:
-        data = json.loads(notes.read_text(encoding="utf-8"))
-        manifest = Manifest(str(data["kind"]), dict(data["meta"]), dict(data["files"]), int(data["format"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(str(notes), expected="a manifest", found=f"{error!r:.80}", do="Make the artefact again.") from None
-    if kind is not None and manifest.kind != kind:
-        raise MissingError(str(path), expected=f"a {kind}", found=f"a {manifest.kind}", do=f"Give the path of a {kind}.")
-    if manifest.format > FORMAT:
-        raise IntegrityError(str(path), expected=f"format {FORMAT} or older", found=f"format {manifest.format}", do="Upgrade usermodel.")
-    root = path if path.is_dir() else path.parent
+        raise MissingError(str(path), expected=what, found=found, do="Check the path.")
+    manifest = _parse(notes)
+    if kind not in {None, manifest.kind}:
+        raise MissingError(str(path), expected=what, found=_a(manifest.kind), do=f"Give the path of {what}.")
+    if not is_folder and len(manifest.files) != 1:
+        raise IntegrityError(str(notes), expected="one file", found=f"{len(manifest.files)}", do=_AGAIN)
     for name, facts in manifest.files.items():
-        _check_file(root, name, facts, verify)
+        # A single file may have been renamed together with its manifest.
+        _check_file(path / name if is_folder else path, facts, verify)
     return manifest
 
 
-def _check_file(root: Path, name: str, facts: dict[str, Any], verify: bool) -> None:
-    file = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise IntegrityError(str(root), expected="file names inside the artefact", found=repr(name), do="Do not use this file.")
+def _parse(notes: Path) -> Manifest:
+    try:
+        data = json.loads(notes.read_text(encoding="utf-8"))
+        given = data["files"] if int(data["format"]) <= FORMAT else {}
+        files = {n: {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for n, f in given.items()}
+        manifest = Manifest(str(data["kind"]), {**data["meta"]}, files, int(data["format"]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise IntegrityError(str(notes), expected="a manifest", found=f"{error!r:.80}", do=_AGAIN) from None
+    if manifest.format > FORMAT:
+        expected, found = f"format {FORMAT} or older", f"format {manifest.format}"
+        raise IntegrityError(str(notes), expected=expected, found=found, do="Upgrade usermodel.")
+    outside = [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        expected, do = "file names inside the artefact", "Do not use this artefact."
+        raise IntegrityError(str(notes), expected=expected, found=repr(outside[0]), do=do)
+    return manifest
+
+
+def _check_file(file: Path, facts: dict[str, Any], verify: bool) -> None:
     size = file.stat().st_size if file.is_file() else None
     if size != facts["bytes"]:
         found = "no file" if size is None else f"{size} bytes"
-        raise IntegrityError(str(file), expected=f"{facts['bytes']} bytes", found=found, do="Copy or make the artefact again.")
+        raise IntegrityError(str(file), expected=f"{facts['bytes']} bytes", found=found, do=_AGAIN)
     if verify and sha256(file) != facts["sha256"]:
-        raise IntegrityError(str(file), expected="the sha256 in the manifest", found="other bytes", do="Copy or make it again.")
+        raise IntegrityError(str(file), expected="the sha256 of its manifest", found="other bytes", do=_AGAIN)

@@ -48,9 +48,15 @@ def id_type(kind: IdType) -> pa.DataType:
     return pa.large_string() if kind == "string" else pa.int64()
 
 
-def events_schema(user: IdType = "string", item: IdType = "string", features: tuple[str, ...] = ()) -> pa.Schema:
+def events_schema(
+    user: IdType = "string", item: IdType = "string", features: tuple[str, ...] = ()
+) -> pa.Schema:
     """EVENTS: one row per thing a user did."""
-    fields = [pa.field(USER, id_type(user), False), pa.field(ITEM, id_type(item), False), pa.field(TIME, pa.int64(), False)]
+    fields = [
+        pa.field(USER, id_type(user), False),
+        pa.field(ITEM, id_type(item), False),
+        pa.field(TIME, pa.int64(), False),
+    ]
     return pa.schema(fields + [pa.field(name, EVENT_FEATURES[name]) for name in features])
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from numpy import ndarray
 
-from usermodel.batch import collate
+from usermodel.batch import JaggedBatch, collate
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import MismatchError
+from usermodel.errors import DataError, IntegrityError, MismatchError
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
 #: Events a batch: large enough for the matrix products, small enough for the cache.
-BATCH_EVENTS = 8192
+BATCH_EVENTS: Final = 8192
 
 
 def encode(
@@ -40,10 +41,13 @@ def encode(
 
     Returns:
         One row per example; zeros for an empty slice.
+
+    Raises:
+        MismatchError: The store has items the encoder does not know.
+        DataError: A slice is longer than the encoder reads.
+        IntegrityError: The store holds an item index that its vocabulary lacks.
     """
-    if store.n_items > encoder.n_items:
-        found = f"{store.n_items:,} items in the store"
-        raise MismatchError("encoder", expected=f"at most {encoder.n_items:,} items", found=found, do="Use the store it was trained on.")
+    _require_fit(encoder, store, examples)
     out = np.zeros((len(examples), encoder.dim), dtype=np.float32)
     order = np.argsort(examples.lengths, kind="stable")
     load = np.cumsum(np.maximum(examples.lengths[order], 1))
@@ -55,11 +59,40 @@ def encode(
     try:
         with torch.inference_mode():
             for rows in np.split(order, borders):
-                batch = collate(store, examples.take(rows)).to(device)
-                out[rows] = encoder(batch).users.float().cpu().numpy()
+                batch = collate(store, examples.take(rows))
+                require_known_items(store, batch)
+                out[rows] = encoder(batch.to(device)).users.float().cpu().numpy()
                 done += len(rows)
                 if on_progress is not None:
                     on_progress(done, len(examples))
     finally:
         encoder.train(was_training)
     return out
+
+
+def _require_fit(encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
+    if store.n_items > encoder.n_items:
+        found, do = f"{store.n_items:,} items in {store.path}", "Use the store it was trained on."
+        raise MismatchError("encoder", expected=f"at most {encoder.n_items:,} items", found=found, do=do)
+    longest = int(examples.lengths.max(initial=0))
+    if longest > encoder.max_history:
+        expected = f"histories of at most {encoder.max_history:,} events"
+        do = "Take the latest events only, as Examples.histories does."
+        raise DataError("examples", expected=expected, found=f"one of {longest:,}", do=do)
+
+
+def require_known_items(store: SequenceStore, batch: JaggedBatch) -> None:
+    """Raise `IntegrityError` unless every item index of a batch is in the store's vocabulary.
+
+    Opening a store does not read its columns. Without this check a damaged one ends in an index error of the item table,
+    which on CUDA takes the process with it.
+    """
+    if not batch.n_events:
+        return
+    low, high = int(batch.item_index.min()), int(batch.item_index.max())
+    if not 1 <= low <= high <= store.n_items:
+        found = f"the index {high if low >= 1 else low}"
+        do = "The store is damaged; ingest again."
+        raise IntegrityError(
+            str(store.path), expected=f"item indices 1 to {store.n_items}", found=found, do=do
+        )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from usermodel import manifest
 from usermodel.encoders.protocol import EncoderConfig, EncoderModule
-from usermodel.errors import IntegrityError
+from usermodel.errors import IntegrityError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
 
 KIND: Final = "encoder"
@@ -32,14 +32,27 @@ class SavedEncoder:
 
 
 def save(
-    path: Path, module: EncoderModule, config: EncoderConfig, vocabulary: Vocabulary, *, meta: dict[str, Any] | None = None
+    path: Path,
+    module: EncoderModule,
+    config: EncoderConfig,
+    vocabulary: Vocabulary,
+    *,
+    meta: dict[str, Any] | None = None,
 ) -> None:
-    """Write an encoder folder, complete or not at all; an older one is replaced."""
+    """Write an encoder folder, complete or not at all; an older one is replaced.
+
+    Raises:
+        MismatchError: The vocabulary has another number of items than the module.
+    """
+    if len(vocabulary) != module.n_items:
+        found, do = f"{len(vocabulary):,}", "Save the vocabulary it was trained with."
+        raise MismatchError(
+            "vocabulary", expected=f"the encoder's {module.n_items:,} items", found=found, do=do
+        )
     with manifest.write_directory(path, KIND, overwrite=True) as draft:
         text = {"n_items": module.n_items, "encoder": config.to_dict()}
         (draft.path / "config.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
-        weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-        save_file(weights, draft.path / "model.safetensors")
+        save_file(plain_weights(module), draft.path / "model.safetensors")
         vocabulary.save(draft.path / "vocabulary.parquet")
         draft.meta.update(meta or {}, vocabulary_hash=vocabulary.hash)
 
@@ -47,37 +60,67 @@ def save(
 def load(path: str | Path, *, device: str = "cpu", allow_modules: Sequence[str] = ()) -> SavedEncoder:
     """Read an encoder folder, or the run that holds one.
 
+    Args:
+        path: Folder.
+        device: Where the weights go.
+        allow_modules: Modules outside usermodel whose classes the saved configuration may name.
+
     Raises:
         MissingError: No encoder there.
         IntegrityError: Damaged files, or weights that do not fit the configuration.
+        ConfigError: The configuration names a class that is not allowed.
     """
     path = Path(path)
     path = path / "encoder" if (path / "encoder").is_dir() else path
     facts = manifest.read(path, KIND, verify=True)
-    text = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    config = EncoderConfig.from_dict(text["encoder"], allow_modules=allow_modules)
+    config, n_items = _read_config(path / "config.json", allow_modules)
     vocabulary = Vocabulary.load(path / "vocabulary.parquet")
-    if len(vocabulary) != text["n_items"]:
-        found = f"{len(vocabulary):,} ids"
-        raise IntegrityError(str(path), expected=f"{text['n_items']:,} ids", found=found, do="Copy the folder again.")
-    module = config.build(text["n_items"])
+    if len(vocabulary) != n_items:
+        found, do = f"{len(vocabulary):,} ids", "Copy the folder again."
+        raise IntegrityError(str(path), expected=f"{n_items:,} ids", found=found, do=do)
+    # Building draws random weights, soon replaced; the caller's random numbers are not ours to move.
+    with torch.random.fork_rng(devices=[]):
+        module = config.build(n_items)
     load_weights(module, path / "model.safetensors")
     module.to(device).eval()
     return SavedEncoder(module, config, vocabulary, facts.content_hash)
 
 
+def _read_config(path: Path, allow_modules: Sequence[str]) -> tuple[EncoderConfig, int]:
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+        n_items, encoder = int(text["n_items"]), dict(text["encoder"])
+    except (ValueError, LookupError, TypeError, OSError) as error:
+        expected, do = "n_items and encoder", "Copy the folder again."
+        raise IntegrityError(str(path), expected=expected, found=f"{error!r:.80}", do=do) from None
+    return EncoderConfig.from_dict(encoder, allow_modules=allow_modules), n_items
+
+
+def plain_weights(module: torch.nn.Module) -> dict[str, Tensor]:
+    """The weights as safetensors wants them: on the CPU, contiguous, without a graph."""
+    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
 def load_weights(module: torch.nn.Module, path: Path) -> None:
-    """Fill a module from a safetensors file; names, shapes and finiteness must fit."""
+    """Fill a module from a safetensors file; names, shapes and finiteness must fit.
+
+    Raises:
+        IntegrityError: They do not; the module is as it was.
+    """
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise IntegrityError(str(path), expected="a safetensors file", found=f"{error!s:.80}", do="Copy it again.") from None
+        found, do = f"{error!s:.80}", "Copy it again."
+        raise IntegrityError(str(path), expected="a safetensors file", found=found, do=do) from None
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
-    if wanted != given:
-        odd = sorted(set(wanted.items()) ^ set(given.items()))[0]
-        raise IntegrityError(str(path), expected="the weights of its config.json", found=f"{odd[0]} {odd[1]}", do="Keep both together.")
-    bad = [name for name, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if bad:
-        raise IntegrityError(str(path), expected="finite weights", found=f"NaN or infinity in {bad[0]}", do="Use an earlier checkpoint.")
+    odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+    if odd:
+        expected = f"{odd[0]} {wanted.get(odd[0], 'absent')}, as its config.json says"
+        found = f"{odd[0]} {given.get(odd[0], 'absent')}"
+        raise IntegrityError(str(path), expected=expected, found=found, do="Keep both files together.")
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            found, do = f"NaN or infinity in {name}", "Use an earlier checkpoint."
+            raise IntegrityError(str(path), expected="finite weights", found=found, do=do)
     module.load_state_dict(weights)

@@ -123,6 +123,16 @@ class Transformer(EncoderModule):
 def _block(config: TransformerConfig) -> Block:
     distance = config.max_history if config.positions == "relative" else 0
     attention = SelfAttention(
-        config.dim, config.heads, causal=config.causal, dropout=config.attention_dropout, max_distance=distance
+        config.dim,
+        config.heads,
+        causal=config.causal,
+        dropout=config.attention_dropout,
+        max_distance=distance,
     )
-    return Block(attention, FeedForward(config.dim, config.hidden), dim=config.dim, norm=config.norm, dropout=config.dropout)
+    return Block(
+        attention,
+        FeedForward(config.dim, config.hidden),
+        dim=config.dim,
+        norm=config.norm,
+        dropout=config.dropout,
+    )

@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 
 from usermodel import manifest, schema
-from usermodel.errors import DataError
+from usermodel.errors import DataError, IntegrityError
 from usermodel.events.parquet import write_parquet
 from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
 
@@ -66,10 +66,13 @@ class EventLog:
         Returns:
             The log on disk.
         """
+        manifest.refuse_existing(path, KIND, overwrite)
         columns = [USER, ITEM, TIME, *self.features]
         rows = self.scan().select(columns).collect(engine="streaming")
         if rows.is_empty():
-            raise DataError(", ".join(self.sources), expected="at least one event", found="none", do="Check the input.")
+            raise DataError(
+                ", ".join(self.sources), expected="at least one event", found="none", do="Check the input."
+            )
         arrow = schema.events_schema(self.user_type, self.item_type, self.features)
         with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
             draft.meta.update(
@@ -79,25 +82,40 @@ class EventLog:
                 user_type=self.user_type,
                 item_type=self.item_type,
                 time_kind=self.time_kind,
-                sources=list(self.sources),
+                # Names without folders: the same input gives the same bytes wherever it lies.
+                sources=[Path(source).name for source in self.sources],
             )
             for number, shard in enumerate(_shards(rows)):
                 write_parquet(shard.to_arrow().cast(arrow), draft.path / f"events-{number:05d}.parquet")
-        return EventLog.open(path)
+        return _open(path, verify=False)
 
     @staticmethod
     def open(path: str | Path) -> EventLog:
-        """Open a log written by `write`."""
-        facts = manifest.read(path, KIND).meta
-        frame = pl.scan_parquet(str(Path(path) / "events-*.parquet"), glob=True)
+        """Open a log written by `write`; its hashes are checked, because a scan of the shards checks none.
+
+        Raises:
+            MissingError: No event log there.
+            IntegrityError: A damaged one.
+        """
+        return _open(path, verify=True)
+
+
+def _open(path: str | Path, *, verify: bool) -> EventLog:
+    found = manifest.read(path, KIND, verify=verify)
+    shards = [Path(path) / name for name in sorted(found.files)]
+    facts = found.meta
+    try:
         return EventLog(
-            frame,
+            pl.scan_parquet(shards, glob=False),
             sources=(str(path),),
             user_type=facts["user_type"],
             item_type=facts["item_type"],
             time_kind=facts["time_kind"],
             is_sorted=True,
         )
+    except (KeyError, pl.exceptions.PolarsError) as error:
+        do = "Write the log again."
+        raise IntegrityError(str(path), expected="an event log", found=f"{error!r:.80}", do=do) from None
 
 
 def _shards(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import glob
 import gzip
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from usermodel.errors import DataError, MissingError, nearest
+from usermodel.errors import DataError, MissingError, nearest, shorten
+from usermodel.events.columns import parse_feature, parse_ids
 from usermodel.events.event_log import EventLog
 from usermodel.events.times import TimeUnit, parse_times
-from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType
+from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
 
 LogFormat = Literal["auto", "csv", "parquet", "sequences"]
 Source = str | Path | Sequence[str | Path] | Any
 
-_SUFFIXES: Final[Mapping[str, LogFormat]] = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
-_FEATURE_TYPES: Final[Mapping[str, Any]] = {"event_type": pl.String, "watch_time_ms": pl.Int64, "duration_ms": pl.Int64, "rating": pl.Float32}
+_SUFFIXES: Final[Mapping[str, LogFormat]] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_FEATURE_TYPES: Final[Mapping[str, Any]] = {
+    "event_type": pl.String,
+    "watch_time_ms": pl.Int64,
+    "duration_ms": pl.Int64,
+    "rating": pl.Float32,
+}
+#: Options of `read_events` that name a further column.
+_SHORT: Final = {name.removesuffix("_ms"): name for name in EVENT_FEATURES}
+_CHOICES: Final[Mapping[str, Any]] = {"format": LogFormat, "id_type": IdType, "time_unit": TimeUnit}
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -71,124 +89,164 @@ def read_events(source: Source, **options: Any) -> EventLog:
     reading = reading_of(options)
     if not isinstance(source, str | Path | list | tuple):
         return _map(_as_polars(source), "frame", reading)
-    paths = expand(source)
-    form = reading.format if reading.format != "auto" else _format_of(paths[0])
-    if form == "sequences":
-        return _concat([_sequences(path, reading) for path in paths], order=True)
-    return _concat([_map(_table(path, form, reading), str(path), reading) for path in paths])
+    files = [
+        (path, _format_of(path) if reading.format == "auto" else reading.format) for path in expand(source)
+    ]
+    logs = [_log(path, form, reading) for path, form in files]
+    return _concat(logs, order=files[0][1] == "sequences")
 
 
 def reading_of(options: Mapping[str, Any]) -> Reading:
     """Keyword arguments -> `Reading`; a misspelt one is refused with its nearest neighbour."""
-    short = {"watch_time": "watch_time_ms", "duration": "duration_ms", "event_type": "event_type", "rating": "rating"}
-    features = {short[key]: str(value) for key, value in options.items() if key in short and value is not None}
     known = set(Reading.__dataclass_fields__) - {"features"}
-    for key in options.keys() - short.keys() - known:
-        raise DataError(key, expected="an option of read_events", found="an unknown one", do=nearest(key, known | set(short)))
-    return Reading(features=features, **{key: value for key, value in options.items() if key in known})
+    for key in sorted(options.keys() - _SHORT.keys() - known):
+        do = nearest(key, known | _SHORT.keys())
+        raise DataError(key, expected="an option of read_events", found="an unknown one", do=do)
+    fields = {key: value for key, value in options.items() if key in known}
+    for key in fields.keys() & _CHOICES.keys():
+        words = get_args(_CHOICES[key])
+        if fields[key] not in words:
+            do = nearest(str(fields[key]), words)
+            raise DataError(key, expected=f"one of {', '.join(words)}", found=repr(fields[key]), do=do)
+    # Columns without a header have numbers for names.
+    fields |= {key: str(fields[key]) for key in ("user", "item", "time") if key in fields}
+    features = {
+        _SHORT[key]: str(value) for key, value in options.items() if key in _SHORT and value is not None
+    }
+    return Reading(features=features, **fields)
 
 
 def expand(source: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Paths and globs -> existing files, globs in sorted order."""
+    """Paths and globs -> existing files, globs in sorted order, no file twice."""
     found: list[Path] = []
     for one in [source] if isinstance(source, str | Path) else source:
-        matches = [Path(name) for name in sorted(glob.glob(str(one)))] if glob.has_magic(str(one)) else [Path(one)]
-        missing = [path for path in matches if not path.is_file()]
-        if missing or not matches:
-            raise MissingError(str(one), expected="a log file", found="no such file", do="Check the path and the spelling.")
+        path = Path(one)
+        matches = [path]
+        if not path.exists() and glob.has_magic(str(one)):
+            # The functions of pathlib know no absolute patterns and take in hidden files.
+            matches = [Path(name) for name in sorted(glob.glob(str(one))) if Path(name).is_file()]  # noqa: PTH207
+        if not matches or not matches[0].is_file():
+            what = (
+                f"a folder; name its files, for example '{one}/*.parquet'"
+                if path.is_dir()
+                else "no such file"
+            )
+            do = "Check the path and the spelling."
+            raise MissingError(str(one), expected="a log file", found=what, do=do)
         found += matches
+    twice = [path for path, count in Counter(found).items() if count > 1]
+    if twice:
+        raise DataError(str(twice[0]), expected="each file once", found="it twice", do="Name it once.")
+    if not found:
+        raise MissingError(
+            "source", expected="a log file", found="an empty list", do="Name at least one file."
+        )
     return found
 
 
 def _format_of(path: Path) -> LogFormat:
-    suffixes = [suffix for suffix in path.suffixes if suffix not in {".gz", ".zst"}]
-    form = _SUFFIXES.get(suffixes[-1].lower()) if suffixes else None
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in {".gz", ".zst"}]
+    form = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if form is None:
         found = f"the suffix {''.join(path.suffixes) or '(none)'}"
-        raise DataError(str(path), expected="a .csv, .tsv or .parquet file", found=found, do="Name it with --format csv|parquet|sequences.")
+        do = "Name it with --format csv|parquet|sequences."
+        raise DataError(str(path), expected="a .csv, .tsv or .parquet file", found=found, do=do)
     return form
+
+
+def _log(path: Path, form: LogFormat, reading: Reading) -> EventLog:
+    if form == "sequences":
+        return _sequences(path, reading)
+    return _map(_table(path, form, reading), str(path), reading)
 
 
 def _table(path: Path, form: LogFormat, reading: Reading) -> pl.DataFrame:
     """All columns of text files stay text: types are ours to decide, not a sniffer's."""
-    columns = [reading.user, reading.item, reading.time, *reading.features.values()]
+    columns = list(dict.fromkeys([reading.user, reading.item, reading.time, *reading.features.values()]))
     try:
         if form == "parquet":
-            names = pl.read_parquet_schema(path).keys()
-            _require(columns, list(names), path)
-            return pl.read_parquet(path, columns=list(dict.fromkeys(columns)))
-        separator = reading.separator or ("\t" if ".tsv" in path.suffixes else ",")
-        frame = pl.read_csv(path, separator=separator, has_header=reading.has_header, infer_schema=False, missing_utf8_is_empty_string=True)
+            _require(columns, pq.read_schema(path).names, path)
+            # Where a file has page checksums, a flipped bit is an error and not another number.
+            table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+            return pl.DataFrame(pl.from_arrow(table))
+        _require_utf8(path)
+        separator = reading.separator or ("\t" if ".tsv" in path.name.lower() else ",")
+        frame = pl.read_csv(path, separator=separator, has_header=reading.has_header, infer_schema=False)
     except pl.exceptions.NoDataError:
-        raise DataError(str(path), expected="at least one event", found="an empty file", do="Check the export.") from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        first = str(error).strip().splitlines()[0][:120]
-        raise DataError(str(path), expected=f"a readable {form} file", found=first, do="Check format, separator and quotes.") from None
-    return frame if reading.has_header else frame.rename({name: str(k) for k, name in enumerate(frame.columns)})
+        do = "Check the export."
+        raise DataError(str(path), expected="at least one event", found="an empty file", do=do) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
+        found = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        found = found.removeprefix("found ").rstrip(".")[:120]
+        do = "Copy it again." if form == "parquet" else "Check format, separator and quotes."
+        raise DataError(str(path), expected=f"a readable {form} file", found=found, do=do) from None
+    while frame.height and all(value is None for value in frame.row(-1)):
+        frame = frame.head(-1)  # an empty line at the end
+    if not reading.has_header:
+        return frame.rename({name: str(number) for number, name in enumerate(frame.columns)})
+    twice = [name for name in columns if f"{name}_duplicated_0" in frame.columns]
+    if twice:
+        expected, do = f"one column {twice[0]!r}", "Rename the columns."
+        raise DataError(str(path), expected=expected, found="several", do=do)
+    return frame
+
+
+def _require_utf8(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(2) in _UTF16:
+            do = "Re-encode it, for example with: iconv -f utf-16 -t utf-8."
+            raise DataError(str(path), expected="text in UTF-8", found="UTF-16", do=do)
 
 
 def _require(wanted: Sequence[str], names: Sequence[str], where: Any) -> None:
     for name in wanted:
         if name not in names:
-            found = f"the columns {', '.join(map(repr, names))}"
-            raise DataError(str(where), expected=f"a column {name!r}", found=found, do=nearest(name, names) + " Name it with --user, --item, --time.")
+            found = f"the columns {shorten([repr(one) for one in names])}"
+            do = nearest(name, names) + " Name it with --user, --item, --time."
+            raise DataError(str(where), expected=f"a column {name!r}", found=found, do=do)
 
 
 def _map(frame: pl.DataFrame, where: str, reading: Reading) -> EventLog:
     """Pick and convert the named columns."""
-    _require([reading.user, reading.item, reading.time, *reading.features.values()], frame.columns, where)
+    roles = [reading.user, reading.item, reading.time]
+    _require([*roles, *reading.features.values()], frame.columns, where)
+    if len(set(roles)) < len(roles):
+        found = ", ".join(map(repr, roles))
+        do = "Name three columns."
+        raise DataError(where, expected="different columns for user, item and time", found=found, do=do)
     if frame.is_empty():
-        raise DataError(where, expected="at least one event", found="a header and no rows", do="Check the export.")
+        raise DataError(where, expected="at least one event", found="no row", do="Check the export.")
+    at = {name: f"{where}: column {name!r}" for name in frame.columns}
     columns = [
-        _ids(frame[reading.user], f"{where}: column {reading.user!r}", reading.id_type).alias(USER),
-        _ids(frame[reading.item], f"{where}: column {reading.item!r}", reading.id_type).alias(ITEM),
-        parse_times(frame[reading.time], where=f"{where}: column {reading.time!r}", unit=reading.time_unit, tz=reading.tz).alias(TIME),
+        parse_ids(frame[reading.user], at[reading.user], reading.id_type).alias(USER),
+        parse_ids(frame[reading.item], at[reading.item], reading.id_type).alias(ITEM),
     ]
+    times = parse_times(frame[reading.time], where=at[reading.time], unit=reading.time_unit, tz=reading.tz)
+    columns.append(times.alias(TIME))
     for ours in EVENT_FEATURES:
         if ours in reading.features:
             theirs = reading.features[ours]
-            columns.append(_cast(frame[theirs], _FEATURE_TYPES[ours], f"{where}: column {theirs!r}").alias(ours))
-    kind = "order" if reading.time_unit == "order" else "utc"
+            columns.append(parse_feature(frame[theirs], _FEATURE_TYPES[ours], at[theirs]).alias(ours))
+    kind: TimeKind = "order" if reading.time_unit == "order" else "utc"
     return EventLog(pl.DataFrame(columns).lazy(), (where,), reading.id_type, reading.id_type, kind)
-
-
-def _ids(values: pl.Series, where: str, kind: IdType) -> pl.Series:
-    empty = values.is_null() if values.dtype != pl.String else values.is_null() | (values == "")
-    if empty.any():
-        row = int(empty.arg_true()[0]) + 1
-        found = f"{int(empty.sum()):,} empty ones, the first in row {row:,}"
-        raise DataError(where, expected="an id in every row", found=found, do="Fill or remove these rows.")
-    if kind == "int":
-        return _cast(values, pl.Int64, where)
-    if values.dtype.is_float():
-        do = "Convert the column to integers or text: 7.0 and 7 would be two ids."
-        raise DataError(where, expected="ids", found=f"floats such as {values[0]!r}", do=do)
-    return values.cast(pl.String)
-
-
-def _cast(values: pl.Series, dtype: Any, where: str) -> pl.Series:
-    blank = values.is_null() if values.dtype != pl.String else values.is_null() | (values == "")
-    cast = values.cast(dtype, strict=False)
-    wrong = (cast.is_null() & ~blank).arg_true()
-    if len(wrong):
-        row = int(wrong[0])
-        found = f"{values[row]!r} in row {row + 1:,} ({len(wrong):,} such rows)"
-        raise DataError(where, expected=f"{dtype} values", found=found, do="Mend or remove these rows.")
-    return cast
 
 
 def _sequences(path: Path, reading: Reading) -> EventLog:
     """``user item item ...`` per line, oldest first; the order becomes the time."""
+    _require_utf8(path)
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = raw.decode("utf-8").splitlines()
+        # Not splitlines: to it a line also ends at characters that ids may hold.
+        lines = raw.decode("utf-8-sig").split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(str(path), expected="a text file", found=f"{error!s:.80}", do="Copy or re-encode it as UTF-8.") from None
-    words = pl.Series("words", lines).str.strip_chars().str.replace_all(r"[ \t]+", " ").str.split(" ")
+        do = "Copy or re-encode it as UTF-8."
+        raise DataError(str(path), expected="a text file", found=f"{error!s:.80}", do=do) from None
+    words = pl.Series("words", lines).str.strip_chars(" \t\r").str.replace_all(r"[ \t]+", " ").str.split(" ")
     frame = pl.DataFrame({USER: words.list.first(), ITEM: words.list.slice(1)}).explode(ITEM).drop_nulls()
     if frame.is_empty():
-        raise DataError(str(path), expected="lines of 'user item item ...'", found="no event", do="Check the file.")
-    ids = [_ids(frame[name], f"{path}: {name}", reading.id_type).alias(name) for name in (USER, ITEM)]
+        expected, do = "lines of 'user item item ...'", "Check the file."
+        raise DataError(str(path), expected=expected, found="no event", do=do)
+    ids = [parse_ids(frame[name], f"{path}: {name}", reading.id_type).alias(name) for name in (USER, ITEM)]
     return EventLog(pl.DataFrame(ids).lazy(), (str(path),), reading.id_type, reading.id_type, "order")
 
 
@@ -206,7 +264,17 @@ def _as_polars(source: Any) -> pl.DataFrame:
         return source.collect(engine="streaming")
     if isinstance(source, pl.DataFrame):
         return source
-    if type(source).__module__.partition(".")[0] == "pandas":
-        return pl.from_pandas(source)
     found = type(source).__name__
-    raise DataError("source", expected="a path, a list of paths, or a frame", found=found, do="Pass one of these.")
+    if any(
+        f"{kind.__module__}.".startswith("pandas.") and kind.__name__ == "DataFrame"
+        for kind in type(source).__mro__
+    ):
+        try:
+            return pl.from_pandas(source)
+        except (TypeError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+            found = f"one of mixed types: {error!s:.80}"
+            do = "Convert its columns, for example with .astype(str)."
+            raise DataError("frame", expected="a frame of typed columns", found=found, do=do) from None
+    raise DataError(
+        "source", expected="a path, a list of paths, or a frame", found=found, do="Pass one of these."
+    )

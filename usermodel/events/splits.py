@@ -43,7 +43,9 @@ class Split:
         A user's history for that target is everything before the row: the validation range counts as history of a test
         target. A user whose range begins with the very first event has no history and therefore no target.
         """
-        first, stop = (self.train_stop, self.valid_stop) if part == "valid" else (self.valid_stop, self.test_stop)
+        first, stop = (
+            (self.train_stop, self.valid_stop) if part == "valid" else (self.valid_stop, self.test_stop)
+        )
         users = np.flatnonzero((stop > first) & (first > self.start))
         return users, first[users]
 
@@ -89,13 +91,19 @@ class GlobalTimeConfig(Config):
             do = "Use leave-last-out, or ingest a log with times."
             raise DataError("data.split", expected="a store with times", found="an order-only store", do=do)
         ordered = np.sort(times)
-        valid_from = self.valid_from if self.valid_from is not None else _quantile(ordered, self.valid_quantile)
+        valid_from = (
+            self.valid_from if self.valid_from is not None else _quantile(ordered, self.valid_quantile)
+        )
         test_from = self.test_from if self.test_from is not None else _quantile(ordered, self.test_quantile)
         if valid_from >= test_from:
             found = f"{valid_from} and {test_from}"
-            raise DataError("data.split", expected="valid_from before test_from", found=found, do="Move the cuts apart.")
+            raise DataError(
+                "data.split", expected="valid_from before test_from", found=found, do="Move the cuts apart."
+            )
         train, valid = (offsets[:-1] + _count_before(times, offsets, cut) for cut in (valid_from, test_from))
-        return Split(offsets[:-1].copy(), train, valid, offsets[1:].copy(), f"{self.kind} {valid_from} {test_from}")
+        return Split(
+            offsets[:-1].copy(), train, valid, offsets[1:].copy(), f"{self.kind} {valid_from} {test_from}"
+        )
 
 
 def _count_before(times: ndarray, offsets: ndarray, cut: int) -> ndarray:
@@ -113,4 +121,6 @@ def _from_name(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-SplitConfig = Annotated[LeaveLastOutConfig | GlobalTimeConfig, Field(discriminator="kind"), BeforeValidator(_from_name)]
+SplitConfig = Annotated[
+    LeaveLastOutConfig | GlobalTimeConfig, Field(discriminator="kind"), BeforeValidator(_from_name)
+]

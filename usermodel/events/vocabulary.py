@@ -36,8 +36,12 @@ class Vocabulary:
 
     @staticmethod
     def build(values: pl.Series) -> Vocabulary:
-        """Unique ids in sorted order (bytes or numbers), so that the order of input rows does not matter."""
-        return Vocabulary(values.unique().sort().alias(_COLUMN))
+        """Unique ids in sorted order (bytes or numbers), so that the order of input rows does not matter.
+
+        Raises:
+            DataError: Empty ids, or ids that are neither text nor 64-bit integers.
+        """
+        return Vocabulary(_new_ids(values))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,12 +58,12 @@ class Vocabulary:
 
     def extend(self, values: pl.Series) -> Vocabulary:
         """A vocabulary that also holds ``values``; known ids keep their index."""
-        new = values.unique().sort().alias(_COLUMN)
-        new = new.filter(~new.is_in(self.ids.implode()))
-        return Vocabulary(pl.concat([self.ids, new]))
+        new = _new_ids(values)
+        new = new.filter(pl.Series(self.encode(new) == 0))
+        return Vocabulary(pl.concat([self.ids.alias(_COLUMN), new.cast(self.ids.dtype)]))
 
     def encode(self, values: pl.Series) -> np.ndarray:
-        """Indices of ids, ``int32[n]``; unknown ids get 0.
+        """Indices of ids, ``int32[n]``; unknown and empty ids get 0.
 
         Raises:
             DataError: Integers were given where ids are strings, or the other way round.
@@ -70,7 +74,8 @@ class Vocabulary:
             raise DataError("ids", expected=f"{want} values", found=f"{values.dtype} values", do=do)
         frame = values.cast(want).alias(_COLUMN).to_frame()
         found = frame.join(self._lookup, on=_COLUMN, how="left", maintain_order="left")["index"]
-        return found.fill_null(0).to_numpy().astype(np.int32, copy=False)
+        # A copy, because polars lends its memory read-only.
+        return found.fill_null(0).to_numpy().astype(np.int32)
 
     def decode(self, index: np.ndarray) -> pl.Series:
         """Ids of indices ``int[n]``; every index must be at least 1."""
@@ -105,7 +110,9 @@ class Vocabulary:
 
     def is_extended_by(self, other: Vocabulary) -> bool:
         """Whether ``other`` starts with exactly these ids."""
-        return len(other) >= len(self) and other.kind == self.kind and other.prefix_hash(len(self)) == self.hash
+        return (
+            len(other) >= len(self) and other.kind == self.kind and other.prefix_hash(len(self)) == self.hash
+        )
 
     def require_extended_by(self, other: Vocabulary, ours: str, theirs: str) -> None:
         """Raise `MismatchError` that names both sides unless ``other`` starts with these ids."""
@@ -126,13 +133,29 @@ class Vocabulary:
         """Read what `save` wrote."""
         frame = read_parquet(path)
         if frame.columns != [_COLUMN] or frame[_COLUMN].dtype not in (pl.String, pl.Int64):
-            raise IntegrityError(str(path), expected="one column of ids", found=str(frame.schema), do="Make it again.")
+            raise IntegrityError(
+                str(path), expected="one column of ids", found=str(frame.schema), do="Make it again."
+            )
         if frame[_COLUMN].null_count() or frame[_COLUMN].n_unique() != frame.height:
-            raise IntegrityError(str(path), expected="unique ids", found="repeated or empty ones", do="Make it again.")
+            raise IntegrityError(
+                str(path), expected="unique ids", found="repeated or empty ones", do="Make it again."
+            )
         return Vocabulary(frame[_COLUMN])
 
 
+def _new_ids(values: pl.Series) -> pl.Series:
+    wrong = f"{values.null_count():,} empty ones" if values.null_count() else ""
+    if values.dtype not in _DTYPES.values():
+        wrong = f"{values.dtype} values"
+    if wrong and len(values):
+        do = "Convert the ids, and fill or remove empty ones."
+        raise DataError("ids", expected="text or 64-bit integers", found=wrong, do=do)
+    return values.unique().sort().alias(_COLUMN)
+
+
 def _text_bytes(array: pa.LargeStringArray) -> bytes:
-    offsets = np.frombuffer(array.buffers()[1], dtype="<i8", count=len(array) + 1 + array.offset)[array.offset :]
+    offsets = np.frombuffer(array.buffers()[1], dtype="<i8", count=len(array) + 1 + array.offset)[
+        array.offset :
+    ]
     data = array.buffers()[2]
     return b"" if data is None else data.to_pybytes()[int(offsets[0]) : int(offsets[-1])]

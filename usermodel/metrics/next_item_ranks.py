@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
 from usermodel.embedding_table import Scorer
-from usermodel.errors import MismatchError, NumericError
+from usermodel.errors import DataError, MismatchError, NumericError
 from usermodel.metrics.ranking import Ranks
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
 #: Scores held at once: 4 M floats are 16 MB, near the last-level cache.
-TILE = 1 << 22
+TILE: Final = 1 << 22
 
 
 def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ranks:
@@ -30,52 +32,80 @@ def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ra
         examples: One target per example, at row ``target_start``.
 
     Raises:
-        NumericError: A score is not finite.
+        DataError: An example has no target.
         MismatchError: The scorer knows another number of items.
+        NumericError: A score is not finite.
     """
     if scorer.n_items != store.n_items:
-        found = f"{scorer.n_items:,} items"
-        raise MismatchError("scorer", expected=f"{store.n_items:,} items", found=found, do="Score the items of this store.")
-    parts = []
+        found, do = f"{scorer.n_items:,} items", "Score the items of this store."
+        raise MismatchError("scorer", expected=f"{store.n_items:,} items", found=found, do=do)
+    lacking = np.flatnonzero(examples.target_stop <= examples.target_start)
+    if len(lacking):
+        found = f"none for user {_name(store, examples, lacking[0])}"
+        do = "Take the users and rows of Split.targets."
+        raise DataError("examples", expected="a target for every user", found=found, do=do)
     size = max(1, TILE // store.n_items)
-    for start in range(0, len(examples), size):
-        parts.append(_count(scorer, store, examples.take(np.arange(start, min(start + size, len(examples))))))
-    higher, equal, seen = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros(0, np.int64),) * 3
-    return Ranks(higher, equal, store.n_items - seen)
+    rows = [np.arange(start, min(start + size, len(examples))) for start in range(0, len(examples), size)]
+    parts = [_count(scorer, store, examples.take(part)) for part in rows]
+    counts = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0), dtype=np.int64)
+    return Ranks(counts[0], counts[1], store.n_items - counts[2])
 
 
-def _count(scorer: Scorer, store: SequenceStore, examples: Examples) -> tuple[ndarray, ndarray, ndarray]:
-    scores = scorer.scores(examples.user)
-    low, high = torch.aminmax(scores)
-    if not (torch.isfinite(low) and torch.isfinite(high)):
-        row = int(torch.nonzero(~torch.isfinite(scores).all(1))[0])
-        found = f"a score that is not finite for user {store.users.decode(examples.user[row : row + 1] + 1)[0]!r}"
-        raise NumericError("scores", expected="finite scores", found=found, do="Look at the training loss; lower the learning rate.")
-    target = torch.from_numpy(store.items[examples.target_start].astype(np.int64) - 1)
-    wanted = scores.gather(1, target[:, None])
-    higher, equal = (scores > wanted).sum(1), (scores == wanted).sum(1) - 1
+def _count(scorer: Scorer, store: SequenceStore, examples: Examples) -> Int64[ndarray, "3 n"]:
+    """Items above the target, others equal to it, and items seen."""
+    scores = _scores(scorer, store, examples)
+    target = store.items[examples.target_start].astype(np.int64) - 1
+    wanted = scores.gather(1, torch.from_numpy(target)[:, None])
+    higher, equal = (scores > wanted).sum(1).numpy(), (scores == wanted).sum(1).numpy() - 1
     row, column = seen_items(store, examples)
-    keep = column != target.numpy()[row]
+    keep = column != target[row]
     row, column = row[keep], column[keep]
-    values = scores[torch.from_numpy(row), torch.from_numpy(column)]
+    seen = scores[torch.from_numpy(row), torch.from_numpy(column)]
     own = wanted[torch.from_numpy(row), 0]
-    higher -= _per_user(row, values > own, len(examples))
-    equal -= _per_user(row, values == own, len(examples))
-    return higher.numpy(), equal.numpy(), np.bincount(row, minlength=len(examples))
+    n = len(examples)
+    return np.stack(
+        [
+            higher - _per_user(row, seen > own, n),
+            equal - _per_user(row, seen == own, n),
+            np.bincount(row, minlength=n),
+        ]
+    )
 
 
-def _per_user(row: ndarray, flags: Tensor, n: int) -> Tensor:
-    return torch.from_numpy(np.bincount(row[flags.numpy()], minlength=n))
+def _scores(scorer: Scorer, store: SequenceStore, examples: Examples) -> Float[Tensor, "batch items"]:
+    scores = scorer.scores(examples.user)
+    wanted = (len(examples), store.n_items)
+    if tuple(scores.shape) != wanted:
+        found, do = f"{tuple(scores.shape)}", "Mend the scorer: one row per user, one column per item."
+        raise MismatchError("scores", expected=f"shape {wanted}", found=found, do=do)
+    # Two numbers tell whether all are finite; which one is not matters only then.
+    low, high = torch.aminmax(scores)
+    if not bool(torch.isfinite(low) & torch.isfinite(high)):
+        bad = int(torch.nonzero(~torch.isfinite(scores).all(1))[0])
+        found = f"a score that is not finite for user {_name(store, examples, bad)}"
+        do = "Look at the training loss; lower the learning rate."
+        raise NumericError("scores", expected="finite scores", found=found, do=do)
+    return scores
 
 
-def seen_items(store: SequenceStore, examples: Examples) -> tuple[Int64[ndarray, " seen"], Int64[ndarray, " seen"]]:
-    """Distinct items of each user's whole history before row ``stop``.
+def _name(store: SequenceStore, examples: Examples, row: int) -> str:
+    return repr(store.users.decode(examples.user[row : row + 1] + 1)[0])
+
+
+def _per_user(row: Int64[ndarray, " seen"], flags: Bool[Tensor, " seen"], n: int) -> Int64[ndarray, " n"]:
+    return np.bincount(row[flags.numpy()], minlength=n)
+
+
+def seen_items(
+    store: SequenceStore, examples: Examples
+) -> tuple[Int64[ndarray, " seen"], Int64[ndarray, " seen"]]:
+    """Distinct items of each user's whole history before row ``target_start``.
 
     Returns:
         Example number and score column (item index - 1) of each, sorted by example.
     """
     start = store.offsets[examples.user]
-    lengths = examples.stop - start
+    lengths = examples.target_start - start
     row = np.repeat(np.arange(len(examples)), lengths)
     first = np.cumsum(lengths) - lengths
     rows = np.repeat(start - first, lengths) + np.arange(lengths.sum())

@@ -7,11 +7,14 @@ list is sorted and no top-k is formed; all metrics come from ``g`` and ``t``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
+
+from usermodel.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,10 @@ class Ranks:
     equal: Int64[ndarray, " n"]
     candidates: Int64[ndarray, " n"]
 
+    def __post_init__(self) -> None:
+        assert bool(np.all((self.higher >= 0) & (self.equal >= 0))), "a count below zero"
+        assert bool(np.all(self.higher + self.equal < self.candidates)), "more rivals than candidates"
+
     def __len__(self) -> int:
         return len(self.higher)
 
@@ -36,7 +43,7 @@ class Ranks:
         total = np.concatenate([[0.0], np.cumsum(gain)])
         low = np.minimum(self.higher, len(gain))
         high = np.minimum(self.higher + self.equal + 1, len(gain))
-        return (total[high] - total[low]) / (self.equal + 1)
+        return np.asarray((total[high] - total[low]) / (self.equal + 1))
 
     def hit(self, k: int) -> Float64[ndarray, " n"]:
         """1 when the target is among the first ``k``. With one target this is recall@k as well."""
@@ -52,22 +59,39 @@ class Ranks:
         return self._mean_gain(1.0 / np.arange(1, longest + 1))
 
     def metric(self, name: str) -> Float64[ndarray, " n"]:
-        """A metric by its printed name: ``hit@10``, ``ndcg@10``, ``mrr``."""
-        kind, _, k = name.partition("@")
+        """A metric by its printed name: ``hit@10``, ``ndcg@10``, ``mrr``.
+
+        Raises:
+            ConfigError: No metric of that name.
+        """
+        kind, k = _parse(name)
         if kind == "mrr":
             return self.mrr()
-        return self.hit(int(k)) if kind == "hit" else self.ndcg(int(k))
+        return self.hit(k) if kind == "hit" else self.ndcg(k)
 
 
 def definition(name: str) -> str:
-    """What a number of this name means, as printed beside it."""
-    kind, _, k = name.partition("@")
+    """What a number of this name means, as printed beside it.
+
+    Raises:
+        ConfigError: No metric of that name.
+    """
+    kind, k = _parse(name)
     what = {
         "hit": f"share of users whose target is among the first {k} (equals recall@{k}: one target a user)",
         "ndcg": f"mean of 1/log2(rank+1) if rank <= {k}, else 0 (ideal 1: one target a user)",
         "mrr": "mean of 1/rank",
     }[kind]
     return (
-        f"{what}; full ranking over all items; seen = the whole history before the target, excluded, never the target itself; "
-        "ties: mean over all orders of the tied items; mean over users"
+        f"{what}; full ranking over all items; seen = the whole history before the target, excluded, "
+        "never the target itself; ties: mean over all orders of the tied items; mean over users"
     )
+
+
+def _parse(name: str) -> tuple[str, int]:
+    """``ndcg@10`` -> kind and cut-off; 0 stands for none."""
+    match = re.fullmatch(r"(?:(hit|ndcg)@([1-9]\d*)|mrr)", name)
+    if match is None:
+        do = "Write, for example, ndcg@10."
+        raise ConfigError("metric", expected="hit@K, ndcg@K or mrr", found=repr(name), do=do)
+    return (match[1], int(match[2])) if match[1] else ("mrr", 0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 
 from usermodel.nn.attention import SelfAttention
 from usermodel.nn.ragged import Layout
@@ -24,7 +24,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "events dim"]) -> Float[Tensor, "events dim"]:
         """Each event alone."""
-        out: Tensor = self.down(F.gelu(self.up(x)))
+        out: Tensor = self.down(gelu(self.up(x)))
         return out
 
 
@@ -34,7 +34,15 @@ class Block(nn.Module):
     Post-norm (SASRec, BERT4Rec, AdaptSSR): ``x <- LN(x + Drop(f(x)))``. Pre-norm: ``x <- x + Drop(f(LN(x)))``.
     """
 
-    def __init__(self, attention: SelfAttention, feed_forward: FeedForward, *, dim: int, norm: NormPlace, dropout: float) -> None:
+    def __init__(
+        self,
+        attention: SelfAttention,
+        feed_forward: FeedForward,
+        *,
+        dim: int,
+        norm: NormPlace,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.attention, self.feed_forward = attention, feed_forward
         self.norm_attention = nn.LayerNorm(dim, eps=1e-12)
@@ -47,7 +55,7 @@ class Block(nn.Module):
         if self.pre:
             x = x + self.dropout(self.attention(self.norm_attention(x), layout))
             out: Tensor = x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
-            return out
-        x = self.norm_attention(x + self.dropout(self.attention(x, layout)))
-        out = self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
+        else:
+            x = self.norm_attention(x + self.dropout(self.attention(x, layout)))
+            out = self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
         return out

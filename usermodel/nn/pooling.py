@@ -22,20 +22,28 @@ class Pooling(nn.Module):
         self.readout = readout
         self.query = nn.Parameter(torch.randn(dim) * 0.02) if readout == "attention" else None
 
-    def forward(self, events: Float[Tensor, "events dim"], offsets: Int64[Tensor, " users+1"]) -> Float[Tensor, "users dim"]:
+    def forward(
+        self, events: Float[Tensor, "events dim"], offsets: Int64[Tensor, " borders"]
+    ) -> Float[Tensor, "borders-1 dim"]:
         """Pool each user's rows."""
         lengths = offsets.diff()
         if self.readout == "last":
-            filled = events.new_zeros(len(lengths), events.shape[1])
             has = lengths > 0
+            filled = events.new_zeros(len(lengths), events.shape[1])
             filled[has] = events[offsets[1:][has] - 1]
             return filled
-        owner = torch.repeat_interleave(torch.arange(len(lengths), device=offsets.device), lengths, output_size=len(events))
-        zeros = events.new_zeros(len(lengths), events.shape[1])
         if self.query is None:
-            return zeros.index_add(0, owner, events) / lengths.clamp(min=1)[:, None]
-        score = events @ self.query
-        top = score.detach().new_full((len(lengths),), -torch.inf).scatter_reduce(0, owner, score.detach(), "amax")
-        weight = torch.exp(score - top[owner])
-        total = weight.new_zeros(len(lengths)).index_add(0, owner, weight)
-        return zeros.index_add(0, owner, events * (weight / total[owner])[:, None])
+            return _sum(events, offsets) / lengths.clamp(min=1)[:, None]
+        # Not a matrix product: autocast would round the scores and the sums over a history to bfloat16.
+        score = (events * self.query).sum(1)
+        top = torch.segment_reduce(score.detach(), "max", offsets=offsets, unsafe=True)
+        weight = torch.exp(score - top.repeat_interleave(lengths, output_size=len(score)))[:, None]
+        # The largest weight of a user is 1: a smaller total means that there is no event.
+        return _sum(weight * events, offsets) / _sum(weight, offsets).clamp(min=1)
+
+
+def _sum(
+    rows: Float[Tensor, "events dim"], offsets: Int64[Tensor, " borders"]
+) -> Float[Tensor, "borders-1 dim"]:
+    """Sum of each user's rows, always in the same order: `index_add` on CUDA is not deterministic."""
+    return torch.segment_reduce(rows, "sum", offsets=offsets, unsafe=True)

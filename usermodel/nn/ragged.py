@@ -1,4 +1,7 @@
-"""Ragged rows <-> rectangles: users of similar length share a rectangle, so little is wasted on padding."""
+"""Ragged rows <-> rectangles: users of similar length share a rectangle, so little is wasted on padding.
+
+In the types of this package ``borders`` is the number of users plus one: the length of ``offsets``.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Rectangle:
-    """``n`` users padded on the right to ``width``; flat rows ``start`` to ``start + n * width`` of the padded buffer."""
+    """``n`` users padded on the right to ``width``; rows ``start`` to ``start + n * width`` of the padded buffer."""
 
     start: int
     n: int
     width: int
-    lengths: Int64[Tensor, " n"]
+    lengths: Int64[Tensor, " users"]
 
     @property
     def stop(self) -> int:
@@ -33,7 +36,7 @@ class Layout:
     rectangles: tuple[Rectangle, ...]
 
     @staticmethod
-    def of(offsets: Int64[Tensor, " users+1"]) -> Layout:
+    def of(offsets: Int64[Tensor, " borders"]) -> Layout:
         """Group users by length into powers of two; a rectangle is as wide as its longest user."""
         lengths = offsets.diff()
         # 1-2, 3-4, 5-8, ...: at most half of a rectangle is padding.
@@ -48,7 +51,8 @@ class Layout:
             rectangles.append(Rectangle(start, len(users), width, lengths[users]))
             start = rectangles[-1].stop
         n_events = int(offsets[-1])
-        owner = torch.repeat_interleave(torch.arange(len(lengths), device=offsets.device), lengths, output_size=n_events)
+        users = torch.arange(len(lengths), device=offsets.device)
+        owner = torch.repeat_interleave(users, lengths, output_size=n_events)
         slot = first[owner] + torch.arange(n_events, device=offsets.device) - offsets[:-1][owner]
         return Layout(slot, tuple(rectangles))
 
@@ -57,14 +61,14 @@ class Layout:
         """Rows of the padded buffer."""
         return self.rectangles[-1].stop if self.rectangles else 0
 
-    def pad(self, x: Float[Tensor, "events d"]) -> Float[Tensor, "slots d"]:
+    def pad(self, x: Shaped[Tensor, "events d"]) -> Shaped[Tensor, "slots d"]:
         """Events -> padded buffer, zeros in the gaps."""
-        out: Tensor = _Pad.apply(x, self.slot, self.n_slots)
+        out: Tensor = _Pad.apply(x, self.slot, self.n_slots)  # type: ignore[no-untyped-call]
         return out
 
-    def unpad(self, x: Float[Tensor, "slots d"]) -> Float[Tensor, "events d"]:
+    def unpad(self, x: Shaped[Tensor, "slots d"]) -> Shaped[Tensor, "events d"]:
         """Padded buffer -> events."""
-        out: Tensor = _Unpad.apply(x, self.slot)
+        out: Tensor = _Unpad.apply(x, self.slot)  # type: ignore[no-untyped-call]
         return out
 
 

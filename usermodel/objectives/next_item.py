@@ -20,7 +20,12 @@ class NextItemConfig(ObjectiveConfig):
         """
         if not encoder.causal:
             do = "Set encoder.causal=true, or choose an objective for bidirectional encoders."
-            raise ConfigError("encoder.causal", expected="a causal encoder for next-item training", found="causal=false", do=do)
+            raise ConfigError(
+                "encoder.causal",
+                expected="a causal encoder for next-item training",
+                found="causal=false",
+                do=do,
+            )
         return NextItem()
 
 

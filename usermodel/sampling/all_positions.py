@@ -19,7 +19,9 @@ class AllPositionsConfig(SamplerConfig):
     One row per prefix, as several libraries do, computes 50 to 200 times as many positions for the same targets.
     """
 
-    def sample(self, store: SequenceStore, split: Split, *, max_history: int, rng: np.random.Generator) -> Examples:
+    def sample(
+        self, store: SequenceStore, split: Split, *, max_history: int, rng: np.random.Generator
+    ) -> Examples:
         """Examples of one epoch: ``max_history + 1`` events at most, targets inside, so the target range is empty."""
         size = max_history
         inputs = split.train_stop - split.start - 1

@@ -44,19 +44,29 @@ class Examples:
     @property
     def lengths(self) -> Int64[ndarray, " n"]:
         """Events in each slice."""
-        return self.stop - self.start
+        lengths: ndarray = self.stop - self.start
+        return lengths
 
     def take(self, rows: ndarray) -> Examples:
         """The examples at ``rows``, in that order."""
         return Examples(
-            self.user[rows], self.start[rows], self.stop[rows], self.target_start[rows], self.target_stop[rows], self.prediction_time[rows]
+            self.user[rows],
+            self.start[rows],
+            self.stop[rows],
+            self.target_start[rows],
+            self.target_stop[rows],
+            self.prediction_time[rows],
         )
 
     @staticmethod
     def histories(store: SequenceStore, users: ndarray, stop: ndarray, max_history: int) -> Examples:
-        """One example per user: the last ``max_history`` events before row ``stop``, and the event at ``stop`` as target."""
+        """One example per user: the last ``max_history`` events before row ``stop``, and the event at ``stop`` as target.
+
+        Where ``stop`` ends the user's history there is no target, and the prediction is made just after the last event.
+        """
         users, stop = users.astype(np.int64), stop.astype(np.int64)
         first, end = store.offsets[users], store.offsets[users + 1]
+        assert bool(np.all((first <= stop) & (stop <= end))), "a history stops outside its user"
         start = np.maximum(first, stop - max_history)
         target_stop = np.minimum(stop + 1, end)
         times = store.times
@@ -68,7 +78,9 @@ class Examples:
 class SamplerConfig(Config):
     """Base of samplers; a sampler is a value, so its configuration is all of it."""
 
-    def sample(self, store: SequenceStore, split: Split, *, max_history: int, rng: np.random.Generator) -> Examples:
+    def sample(
+        self, store: SequenceStore, split: Split, *, max_history: int, rng: np.random.Generator
+    ) -> Examples:
         """Choose the examples of one epoch.
 
         Args:

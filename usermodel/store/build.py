@@ -43,6 +43,7 @@ def build_store(
         DataError: Nothing is left.
         OutputExistsError: ``out`` exists.
     """
+    manifest.refuse_existing(out, KIND, overwrite)
     log = log if isinstance(log, EventLog) else read_events(log)
     features = log.features
     events = log.frame.select(USER, ITEM, TIME, *features).collect(engine="streaming")
@@ -52,6 +53,8 @@ def build_store(
     if not keep.any():
         found = f"none of {len(keep):,} after the {min_user_events}/{min_item_events}-core"
         do = "Lower --min-user-events and --min-item-events."
+        if not len(keep):
+            found, do = "none", "Check the log and its filters."
         raise DataError(", ".join(log.sources), expected="at least one event", found=found, do=do)
     users, user = _compact(all_users, user[keep])
     items, item = _compact(all_items, item[keep])
@@ -69,7 +72,11 @@ def build_store(
         "vocabulary_hash": items.hash,
         "users_hash": users.hash,
         "fitted_on": {"vocabulary": "all", "k_core": "all"},
-        "k_core": {"min_user_events": min_user_events, "min_item_events": min_item_events, "rounds": [list(r) for r in rounds]},
+        "k_core": {
+            "min_user_events": min_user_events,
+            "min_item_events": min_item_events,
+            "rounds": [list(r) for r in rounds],
+        },
         "rows": {"read": len(keep), "accepted": rows.height, "filtered_by_k_core": len(keep) - rows.height},
         "sources": [Path(source).name for source in log.sources],
     }
@@ -88,7 +95,9 @@ def _compact(vocabulary: Vocabulary, codes: ndarray) -> tuple[Vocabulary, ndarra
     return Vocabulary(vocabulary.ids.filter(pl.Series(used))), new[codes].astype(np.int32)
 
 
-def _write_columns(rows: pl.DataFrame, n_users: int, features: tuple[str, ...], path: Path, meta: dict[str, Any]) -> None:
+def _write_columns(
+    rows: pl.DataFrame, n_users: int, features: tuple[str, ...], path: Path, meta: dict[str, Any]
+) -> None:
     offsets = np.zeros(n_users + 1, dtype=np.int64)
     np.cumsum(np.bincount(rows["user"].to_numpy(), minlength=n_users), out=offsets[1:])
     # np.save writes through the file, not through a memory map: a full disk is then an error, never a SIGBUS.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import polars as pl
@@ -12,12 +13,13 @@ from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 from usermodel import manifest
-from usermodel.errors import DataError, IntegrityError, MismatchError
+from usermodel.errors import DataError, IntegrityError, MismatchError, nearest
 from usermodel.events.splits import LeaveLastOutConfig, Split, SplitConfig
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import EVENT_FEATURES, EVENT_TYPE, TimeKind
 
 KIND: Final = "store"
+_AGAIN: Final = "Ingest again."
 
 
 class SequenceStore:
@@ -33,15 +35,22 @@ class SequenceStore:
         content_hash: Identity of the content.
     """
 
-    def __init__(self, path: str | Path, *, verify: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
         self.path = Path(path)
         found = manifest.read(self.path, KIND, verify=verify)
         self.meta: dict[str, Any] = found.meta
         self.content_hash = found.content_hash
-        self._check(deep=verify)
+        try:
+            # Only names of ours become file names.
+            self._features = {n: self._column(n) for n in EVENT_FEATURES if n in self.meta["features"]}
+            self._check(deep=verify)
+        except IntegrityError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged("the facts of a store in its manifest", f"{error!r:.80}") from None
 
     @classmethod
-    def open(cls, path: str | Path, *, verify: bool = False) -> SequenceStore:
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = False) -> SequenceStore:
         """Open a store.
 
         Args:
@@ -99,14 +108,16 @@ class SequenceStore:
     @property
     def features(self) -> tuple[str, ...]:
         """Further columns: ``event_type`` as codes, ``watch_time_ms`` and ``duration_ms`` (-1 = unknown), ``rating``."""
-        return tuple(self.meta["features"])
+        return tuple(self._features)
 
     def feature(self, name: str) -> ndarray:
         """A further column, ``[events]``."""
-        if name not in self.features:
+        if name not in self._features:
             found = ", ".join(self.features) or "none"
-            raise DataError(name, expected="a column of this store", found=found, do=f"Ingest with --{name.removesuffix('_ms')}.")
-        return self._column(name)
+            option = name.removesuffix("_ms").replace("_", "-")
+            do = f"Ingest with --{option}." if name in EVENT_FEATURES else nearest(name, EVENT_FEATURES)
+            raise DataError(name, expected="a column of this store", found=found, do=do)
+        return self._features[name]
 
     @property
     def event_types(self) -> tuple[str, ...]:
@@ -116,12 +127,12 @@ class SequenceStore:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Item ids in index order."""
-        return Vocabulary.load(self.path / "vocabulary.parquet")
+        return self._ids("vocabulary")
 
     @cached_property
     def users(self) -> Vocabulary:
         """User ids; user ``u`` has index ``u + 1`` there."""
-        return Vocabulary.load(self.path / "users.parquet")
+        return self._ids("users")
 
     def user_rows(self, ids: pl.Series) -> Int64[ndarray, " n"]:
         """Positions of users by external id.
@@ -138,7 +149,9 @@ class SequenceStore:
 
     def split(self, config: SplitConfig | None = None) -> Split:
         """Cut every history into train, valid and test (default: leave-last-out)."""
-        return (config or LeaveLastOutConfig()).split(np.asarray(self.offsets), np.asarray(self.times), self.time_kind)
+        return (config or LeaveLastOutConfig()).split(
+            np.asarray(self.offsets), np.asarray(self.times), self.time_kind
+        )
 
     def item_counts(self, stop: Int64[ndarray, " users"]) -> Int64[ndarray, " items+1"]:
         """Events of each item index before row ``stop`` of each user: popularity on a part of the data."""
@@ -148,32 +161,66 @@ class SequenceStore:
     def _column(self, name: str) -> ndarray:
         path = self.path / f"{name}.npy"
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            column: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise IntegrityError(str(path), expected="an array", found=f"{error!s:.80}", do="Ingest again.") from None
+            raise IntegrityError(str(path), expected="an array", found=f"{error!s:.80}", do=_AGAIN) from None
+        return column
+
+    def _ids(self, name: str) -> Vocabulary:
+        """A vocabulary, which is read late: by then somebody may have replaced the store."""
+        vocabulary = Vocabulary.load(self.path / f"{name}.parquet")
+        if vocabulary.hash != self.meta.get(f"{name}_hash"):
+            raise self._damaged(f"the {name} that its manifest names", f"{len(vocabulary):,} other ids")
+        return vocabulary
 
     def _check(self, *, deep: bool) -> None:
         """Structure: a repaired hash must not be enough to read outside a column."""
         offsets, items, times = self.offsets, self.items, self.times
-        wrong = [
-            offsets.dtype != np.int64 or offsets.shape != (self.n_users + 1,),
-            items.dtype != np.int32 or items.shape != (self.n_events,),
-            times.dtype != np.int64 or times.shape != (self.n_events,),
-        ]
-        if any(wrong) or offsets[0] != 0 or offsets[-1] != self.n_events or bool((np.diff(offsets) < 0).any()):
+        n_users, n_events = self.n_users, self.n_events
+        fits = (
+            offsets.dtype == np.int64 and offsets.shape == (n_users + 1,) and n_users > 0,
+            items.dtype == np.int32 and items.shape == (n_events,),
+            times.dtype == np.int64 and times.shape == (n_events,),
+        )
+        if not all(fits):
             found = f"columns of shape {offsets.shape}, {items.shape}, {times.shape}"
-            raise IntegrityError(str(self.path), expected="offsets from 0 to n_events", found=found, do="Ingest again.")
-        for name in self.features:
-            if name not in EVENT_FEATURES or self._column(name).shape != (self.n_events,):
-                raise IntegrityError(str(self.path), expected=f"a known column of {self.n_events} rows", found=name, do="Ingest again.")
-        if deep and self.n_events and not 1 <= int(items.min()) <= int(items.max()) <= self.n_items:
-            found = f"{items.min()} to {items.max()}"
-            raise IntegrityError(str(self.path), expected=f"item indices 1 to {self.n_items}", found=found, do="Ingest again.")
+            raise self._damaged(f"{n_users:,} users with {n_events:,} events", found)
+        if offsets[0] != 0 or offsets[-1] != n_events or bool((np.diff(offsets) < 0).any()):
+            raise self._damaged("offsets that rise from 0 to the number of events", "others")
+        if self.time_kind not in get_args(TimeKind):
+            raise self._damaged(f"a time_kind of {get_args(TimeKind)}", repr(self.time_kind))
+        for name, column in self._features.items():
+            if column.shape != (n_events,) or column.dtype.kind not in "if":
+                raise self._damaged(f"{name} as {n_events:,} numbers", f"{column.dtype} {column.shape}")
+        if deep:
+            self._check_events()
+
+    def _check_events(self) -> None:
+        items, times, first = self.items, self.times, self.offsets[1:-1]
+        if not 1 <= int(items.min()) <= int(items.max()) <= self.n_items:
+            raise self._damaged(f"item indices 1 to {self.n_items:,}", f"{items.min()} to {items.max()}")
+        falls = np.diff(times) < 0
+        falls[first[(first > 0) & (first < len(times))] - 1] = False
+        if falls.any():
+            raise self._damaged(
+                "times that never fall within a user", f"a fall at row {int(falls.argmax()) + 1:,}"
+            )
+        if len(self.vocabulary) != self.n_items or len(self.users) != self.n_users:
+            found = f"{len(self.vocabulary):,} and {len(self.users):,}"
+            raise self._damaged(f"{self.n_items:,} item ids and {self.n_users:,} user ids", found)
+
+    def _damaged(self, expected: str, found: str) -> IntegrityError:
+        return IntegrityError(str(self.path), expected=expected, found=found, do=_AGAIN)
 
 
 def _reopen(path: str, content_hash: str) -> SequenceStore:
     store = SequenceStore(path)
     if store.content_hash != content_hash:
         found = store.content_hash[:12]
-        raise MismatchError(path, expected=f"store {content_hash[:12]}", found=found, do="The store was replaced; start again.")
+        raise MismatchError(
+            path,
+            expected=f"store {content_hash[:12]}",
+            found=found,
+            do="The store was replaced; start again.",
+        )
     return store

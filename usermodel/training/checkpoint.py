@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from usermodel import manifest
-from usermodel.encoders.io import load_weights
-from usermodel.errors import IntegrityError, UserModelError
+from usermodel.encoders.io import load_weights, plain_weights
+from usermodel.errors import IntegrityError, MismatchError, UserModelError
 
 KIND: Final = "checkpoint"
 KEEP: Final = 2
@@ -26,11 +26,13 @@ class State:
     """Where training stands. Data order and dropout are functions of (seed, epoch, step), so no generator state is kept.
 
     Attributes:
+        store: Content hash of the store that is trained on.
         epoch: Epochs finished.
         batch: Batches of the current epoch finished.
         step: Optimiser steps done.
         loss_sum: Sum over the current epoch of loss x targets.
         n_targets: Targets of the current epoch so far.
+        metrics: Latest validation.
         best: Best value of the monitored metric.
         best_epoch: Epoch count at which it was reached.
         bad: Validations since then.
@@ -38,11 +40,13 @@ class State:
         history: One row per finished epoch.
     """
 
+    store: str = ""
     epoch: int = 0
     batch: int = 0
     step: int = 0
     loss_sum: float = 0.0
     n_targets: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
     bad: int = 0
@@ -50,8 +54,10 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def save(folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, state: State, best: dict[str, Tensor]) -> Path:
-    """Write ``step-N`` and drop all but the latest `KEEP`.
+def save(
+    folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, state: State, best: dict[str, Tensor]
+) -> Path:
+    """Write ``step-N``, and only then drop all but the latest `KEEP`.
 
     Args:
         folder: The run's ``checkpoints`` folder.
@@ -62,7 +68,7 @@ def save(folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, sta
     """
     target = folder / f"step-{state.step:010d}"
     with manifest.write_directory(target, KIND, overwrite=True) as draft:
-        save_file({name: value.detach().cpu().contiguous() for name, value in modules.state_dict().items()}, draft.path / "model.safetensors")
+        save_file(plain_weights(modules), draft.path / "model.safetensors")
         moments = {
             f"{number}.{name}": value.detach().cpu().contiguous()
             for number, slots in optimiser.state_dict()["state"].items()
@@ -76,44 +82,78 @@ def save(folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, sta
     return target
 
 
-def restore(folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor], list[str]]:
-    """Load the latest intact checkpoint.
+def restore(
+    folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, store: str
+) -> tuple[State, dict[str, Tensor], list[str]]:
+    """Load the latest intact checkpoint, and remove damaged ones and what a killed writer left half done.
 
     Returns:
         The state, the best encoder weights, and one sentence per damaged checkpoint that was skipped. A fresh state when
         there is no checkpoint at all.
 
     Raises:
-        IntegrityError: There are checkpoints, and all are damaged.
+        MismatchError: The checkpoint was trained on another store than ``store`` (a content hash).
+        IntegrityError: There are checkpoints, and all are damaged; nothing was removed.
     """
-    skipped: list[str] = []
+    skipped: dict[Path, str] = {}
     found = sorted(folder.glob("step-*"), reverse=True)
     for path in found:
         try:
-            manifest.read(path, KIND, verify=True)
             state, moments, best = _read(path)
+            _require_store(path, state, store)
             load_weights(modules, path / "model.safetensors")
-            _load_moments(optimiser, moments)
+            _load_moments(optimiser, moments, path)
+        except MismatchError:
+            raise
         except UserModelError as error:
-            skipped.append(str(error))
+            skipped[path] = str(error)
         else:
-            return state, best, skipped
+            # Left in place, a damaged one would count as one of the latest and push an intact one out.
+            for useless in [*skipped, *folder.glob(".step-*.tmp-*")]:
+                shutil.rmtree(useless, ignore_errors=True)
+            return state, best, list(skipped.values())
     if found:
-        raise IntegrityError(str(folder), expected="an intact checkpoint", found=skipped[0], do="Start again with --overwrite.")
-    return State(), {}, skipped
+        expected, do = "an intact checkpoint", "Start again with --overwrite."
+        raise IntegrityError(str(folder), expected=expected, found=skipped[found[0]], do=do)
+    return State(store), {}, []
 
 
 def _read(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Tensor]]:
+    # A flipped bit in a manifest can leave JSON that lacks a key; that is damage like any other.
     try:
+        manifest.read(path, KIND, verify=True)
         state = State(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-        return state, load_file(path / "optimiser.safetensors"), load_file(path / "best.safetensors")
-    except (ValueError, TypeError, OSError, SafetensorError) as error:
-        raise IntegrityError(str(path), expected="a checkpoint", found=f"{error!s:.80}", do="Use an earlier one.") from None
+        return state, _load(path / "optimiser.safetensors"), _load(path / "best.safetensors")
+    except UserModelError:
+        raise
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _damaged(path, error) from None
 
 
-def _load_moments(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+def _load(path: Path) -> dict[str, Tensor]:
+    """Tensors with memory of their own: those of `load_file` live in the file, which a later save removes."""
+    return {name: value.clone() for name, value in load_file(path).items()}
+
+
+def _require_store(path: Path, state: State, store: str) -> None:
+    if state.store != store:
+        do = "Name the store the run was started with, or start a new run."
+        expected = f"to resume on store {state.store[:12]}"
+        raise MismatchError(str(path), expected=expected, found=f"store {store[:12]}", do=do)
+
+
+def _load_moments(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor], path: Path) -> None:
     slots: dict[int, dict[str, Any]] = {}
-    for key, value in moments.items():
-        number, _, name = key.partition(".")
-        slots.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    try:
+        for key, value in moments.items():
+            number, _, name = key.partition(".")
+            slots.setdefault(int(number), {})[name] = value
+        optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        str(path), expected="a checkpoint", found=f"{error!r:.80}", do="Use an earlier one."
+    )

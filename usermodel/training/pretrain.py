@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import platform
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import usermodel
 from usermodel import manifest
 from usermodel.encoders import io
-from usermodel.errors import ConfigError, DataError, OutputExistsError
+from usermodel.errors import ConfigError, DataError, MismatchError, OutputExistsError
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.loop import Loop, OnProgress
 from usermodel.training.recipe import Recipe
-from usermodel.training.run import KIND, Run, read_recipe, write_recipe
+from usermodel.training.run import KIND, Run, is_run, leaves, read_recipe, write_recipe
 from usermodel.training.validation import Validate, next_item_validation
+from usermodel.version import VERSION
 
 
 def pretrain(
@@ -35,6 +38,7 @@ def pretrain(
     overwrite: bool = False,
     validate: Validate | None = None,
     on_progress: OnProgress | None = None,
+    allow_modules: Sequence[str] = (),
 ) -> Run:
     """Pretrain a user encoder on a store.
 
@@ -43,78 +47,140 @@ def pretrain(
         recipe: What to run; None means the defaults of `Recipe` (or, on resume, what the run was started with).
         out: Folder of the run.
         resume: Continue a run that was interrupted; a finished one is returned as it is, and where there is none a new
-            one is started.
+            one is started. A damaged checkpoint is skipped with a warning.
         overwrite: Replace a run that is already there.
         validate: Metrics of the encoder after an epoch; None means next-item ranks of the validation targets.
-        on_progress: Called after each step.
+        on_progress: Called after each step and after the end of each epoch.
+        allow_modules: Modules outside usermodel that the recipe of a resumed run may name.
 
     Returns:
         The finished run; its encoder holds the weights of the best validation.
 
     Raises:
         DataError: Too little data to learn or to validate.
-        OutputExistsError: ``out`` holds something.
+        ConfigError: A recipe that cannot be, or another one than the resumed run has.
+        MismatchError: The resumed run was trained on another store.
+        OutputExistsError: ``out`` holds something, or another process trains there.
         InterruptedRunError: SIGTERM or Ctrl-C; a checkpoint was saved, continue with ``resume``.
     """
-    store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
+    store = store if isinstance(store, SequenceStore) else SequenceStore.open(Path(store))
     folder = Path(out)
-    is_old = folder.is_dir() and any(folder.iterdir())
-    if is_old and resume:
-        recipe = _same_recipe(folder, recipe)
+    old = _holds_something(folder)
+    if old and resume:
+        recipe = _same_recipe(folder, recipe, allow_modules)
         if (folder / manifest.NAME).is_file():
-            return Run.open(folder)
+            return _finished(folder, recipe, store)
+    elif old:
+        _refuse(folder, overwrite)
     recipe = recipe or Recipe()
     split = store.split(recipe.data.split)
-    _enough(store, split)
-    validate = validate or next_item_validation(store, split, recipe.encoder.max_history, recipe.training.monitor)
-    if is_old and not resume:
-        _refuse(folder, overwrite)
+    _require_enough(store, split)
+    history, monitor = recipe.encoder.max_history, recipe.training.monitor
+    validate = validate or next_item_validation(store, split, history, monitor)
     loop = Loop(store, split, recipe, folder)
-    if is_old and not resume:
-        shutil.rmtree(folder)
+    # Nothing is touched above: whatever is wrong with the request, an old run is still there.
     folder.mkdir(parents=True, exist_ok=True)
-    write_recipe(recipe, folder / "config.json")
-    if resume:
-        loop.restore()
-    with _stoppable(loop):
-        loop.run(validate, on_progress)
-    return _finish(loop)
+    with _alone(folder):
+        if old and not resume:
+            _clear(folder)
+        write_recipe(recipe, folder / "config.json")
+        for sentence in loop.restore() if resume else []:
+            warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=2)
+        with _stoppable(loop):
+            loop.run(validate, on_progress)
+        return _finish(loop)
 
 
-def _same_recipe(folder: Path, recipe: Recipe | None) -> Recipe | None:
-    if not (folder / "config.json").is_file():
+def _holds_something(folder: Path) -> bool:
+    """Whether there is more than what a writer that was killed at once left behind."""
+    if folder.exists() and not folder.is_dir():
+        do = "Choose another name."
+        raise OutputExistsError(str(folder), expected="a folder, or nothing yet", found="a file", do=do)
+    return folder.is_dir() and any(".tmp-" not in path.name for path in folder.iterdir())
+
+
+def _same_recipe(folder: Path, recipe: Recipe | None, allow_modules: Sequence[str]) -> Recipe:
+    path = folder / "config.json"
+    if not path.is_file():
         do = "Name the folder of a run, or an empty one."
-        raise OutputExistsError(str(folder), expected="a run to resume", found="a folder without config.json", do=do)
-    saved = read_recipe(folder / "config.json")
-    if recipe is not None and recipe != saved:
-        ours, theirs = _flat(recipe.to_dict()), _flat(saved.to_dict())
-        key = next(key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key))
-        found = f"{key} = {ours.get(key)!r}, where the run has {theirs.get(key)!r}"
-        raise ConfigError("--resume", expected="the recipe the run was started with", found=found, do="Drop the option, or start a new run.")
-    return saved
+        found = "a folder without config.json"
+        raise OutputExistsError(str(folder), expected="a run to resume", found=found, do=do)
+    ours = leaves(recipe.to_dict()) if recipe else {}
+    # Whoever hands over a recipe has imported its classes; to name them once more adds no safety.
+    known = {value.partition(":")[0] for key, value in ours.items() if key.rpartition(".")[2] == "class"}
+    saved = read_recipe(path, allow_modules=[*allow_modules, *known])
+    if recipe is None:
+        return saved
+    theirs = leaves(saved.to_dict())
+    odd = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
+    if odd:
+        found = f"{odd[0]} = {ours.get(odd[0])!r}, where the run has {theirs.get(odd[0])!r}"
+        do = "Drop the option, or start a new run."
+        raise ConfigError("--resume", expected="the recipe the run was started with", found=found, do=do)
+    return recipe
 
 
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(data, dict):
-        return {prefix: data}
-    return {key: value for name, part in data.items() for key, value in _flat(part, f"{prefix}.{name}".lstrip(".")).items()}
+def _finished(folder: Path, recipe: Recipe, store: SequenceStore) -> Run:
+    run = Run(folder, recipe, manifest.read(folder, KIND).meta)
+    trained_on = str(run.meta["store"]["content_hash"])
+    if trained_on != store.content_hash:
+        expected, found = (
+            f"the store it was trained on ({trained_on[:12]})",
+            f"store {store.content_hash[:12]}",
+        )
+        raise MismatchError(str(folder), expected=expected, found=found, do="Start a new run on this store.")
+    return run
 
 
-def _enough(store: SequenceStore, split: Split) -> None:
+def _require_enough(store: SequenceStore, split: Split) -> None:
     learners = int((split.train_stop - split.start >= 2).sum())
     if learners < 2:
         found = f"{learners} of {store.n_users:,} users"
+        expected = "at least 2 users with 2 training events each"
         do = "Ingest more users, or longer histories (three events leave one, because two are held out)."
-        raise DataError(str(store.path), expected="at least 2 users with 2 training events each", found=found, do=do)
+        raise DataError(str(store.path), expected=expected, found=found, do=do)
 
 
 def _refuse(folder: Path, overwrite: bool) -> None:
     if not overwrite:
+        expected, found = "a folder that does not exist yet", "one that is not empty"
         do = "Choose another name, continue it with --resume, or replace it with --overwrite."
-        raise OutputExistsError(str(folder), expected="a folder that does not exist yet", found="one that is not empty", do=do)
-    if not (folder / "config.json").is_file():
+        raise OutputExistsError(str(folder), expected=expected, found=found, do=do)
+    if not is_run(folder):
         do = "Move it away, or choose another name."
-        raise OutputExistsError(str(folder), expected="a run to replace", found="a folder that is no run", do=do)
+        raise OutputExistsError(
+            str(folder), expected="a run to replace", found="a folder that is no run", do=do
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a run consists of, and nothing else.
+
+    The manifest goes first and config.json is replaced last: killed at any moment, this leaves an unfinished run.
+    """
+    (folder / manifest.NAME).unlink(missing_ok=True)
+    (folder / "metrics.csv").unlink(missing_ok=True)
+    for name in ("checkpoints", "encoder"):
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse a second process; the lock ends with the process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some network file systems cannot lock a folder; then there is no protection.
+            if error.errno in {errno.EAGAIN, errno.EACCES}:
+                expected, found = "a run that nobody is training", "one that another process trains now"
+                do = "Wait for it, or choose another name."
+                raise OutputExistsError(str(folder), expected=expected, found=found, do=do) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -149,9 +215,15 @@ def _finish(loop: Loop) -> Run:
         "best_epoch": state.best_epoch,
         "best": {loop.config.monitor: state.best},
         "parameters": sum(weight.numel() for weight in loop.encoder.parameters()),
+        "precision": "bf16" if loop.bf16 else "fp32",
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loop.fabric.device}",
-        "versions": {"usermodel": usermodel.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "usermodel": VERSION,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
-    io.save(loop.folder / "encoder", loop.encoder, loop.recipe.encoder, store.vocabulary, meta={"split": loop.split.name})
+    facts = {"split": loop.split.name}
+    io.save(loop.folder / "encoder", loop.encoder, loop.recipe.encoder, store.vocabulary, meta=facts)
     manifest.seal(loop.folder, KIND, meta, parts=("config.json", "metrics.csv", "encoder"))
-    return Run.open(loop.folder)
+    return Run(loop.folder, loop.recipe, meta)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from usermodel import manifest
+from usermodel.config import CLASS_KEY
 from usermodel.errors import ConfigError, MissingError
 from usermodel.training.recipe import Recipe
 
@@ -41,6 +42,7 @@ class Run:
 
         Raises:
             MissingError: No run there, or one that has not finished.
+            IntegrityError: A file of the run is gone or has another size.
         """
         path = Path(path)
         if (path / "config.json").is_file() and not (path / manifest.NAME).is_file():
@@ -52,23 +54,53 @@ class Run:
     def history(self) -> list[dict[str, float]]:
         """One row per epoch, from metrics.csv."""
         with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as file:
-            return [{key: float(value) for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        return [{key: float(value) for key, value in row.items() if value != ""} for row in rows]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run, finished or not: many programs write a config.json, but ours names its class."""
+    try:
+        data = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get(CLASS_KEY) == Recipe().to_dict()[CLASS_KEY]
 
 
 def read_recipe(path: Path, *, allow_modules: Sequence[str] = ()) -> Recipe:
-    """The recipe in a JSON file."""
+    """The recipe in a JSON file.
+
+    Raises:
+        MissingError: No such file.
+        ConfigError: Not a recipe, or one that names a class outside usermodel and ``allow_modules``.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise MissingError(str(path), expected="a recipe file", found="nothing there", do="Check the path.") from None
+        do = "Check the path."
+        raise MissingError(str(path), expected="a recipe file", found="nothing there", do=do) from None
     except ValueError as error:
-        raise ConfigError(str(path), expected="JSON", found=f"{error!s:.80}", do="Correct the file.") from None
+        found, do = f"{error!s:.80}", "Correct the file."
+        raise ConfigError(str(path), expected="JSON", found=found, do=do) from None
+    if not isinstance(data, dict):
+        found, do = type(data).__name__, "Name the config.json of a run."
+        raise ConfigError(str(path), expected="a recipe", found=f"a JSON {found}", do=do)
     return Recipe.from_dict(data, allow_modules=allow_modules)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Save a recipe as JSON."""
     manifest.write_text(path, json.dumps(recipe.to_dict(), indent=1) + "\n")
+
+
+def leaves(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested plain data under dotted keys, as ``--set`` writes them."""
+    if not isinstance(data, dict):
+        return {prefix: data}
+    found: dict[str, Any] = {}
+    for name, part in data.items():
+        found |= leaves(part, f"{prefix}.{name}".lstrip("."))
+    return found
 
 
 def write_history(history: list[dict[str, float]], path: Path) -> None:

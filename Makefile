@@ -1,0 +1,55 @@
+# The two commands a newcomer needs: make demo, make test. Everything else is for those who change the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test check test-slow format proof-beauty proof-demo readme clean help
+
+help:
+	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
+	@echo "make test     the tests"
+	@echo "make check    formatter, linter, types, layer contract, budgets"
+	@echo "make test-slow, make proof-beauty   long proofs; results go to benchmarks/results/"
+
+# One stamp: reinstall when the dependencies change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "usermodel needs Python 3.11 to 3.13; found %d.%d. Name another with make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/usermodel demo -o demo-output --overwrite
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/readme.py --check
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The main job on real input: needs Beauty.txt.gz in $USERMODEL_DATA_DIR/amazon-beauty; about 5 minutes a seed.
+proof-beauty: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/next_item_beauty.py --out benchmarks/results/next_item_beauty.json
+
+# What the demo prints, for the README.
+proof-demo: $(VENV)/.installed
+	COLUMNS=100 $(BIN)/usermodel demo -o demo-output --overwrite 2>&1 | sed "s|$(CURDIR)/||" | tee benchmarks/results/demo.txt
+
+readme: $(VENV)/.installed
+	$(BIN)/python tools/readme.py
+
+clean:
+	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

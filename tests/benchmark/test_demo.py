@@ -1,0 +1,58 @@
+"""The simulated logs tell methods apart, and the demo walks the whole road."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from usermodel.benchmark.demo import demo_recipe, run_demo
+from usermodel.events.simulate import SimulateConfig
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    config = SimulateConfig(n_users=1500, n_items=500, n_events=60_000, seed=3)
+    recipe = demo_recipe().override({"training.max_epochs": 10, "training.batch_events": 512, "encoder.dim": 32, "encoder.hidden": 64})
+    stages = []
+    made = run_demo(tmp_path_factory.mktemp("demo"), config=config, recipe=recipe, on_stage=stages.append)
+    assert stages == ["simulate", "ingest", "pretrain", "embed", "index", "recommend", "evaluate", "report"]
+    return made
+
+
+def interval(demo, method):
+    return next((one.low, one.value, one.high) for one in demo.scores[method] if one.metric == "ndcg@10")
+
+
+def test_popularity_below_item_knn_below_the_encoder_below_the_truth(demo):
+    """Intervals over users do not overlap."""
+    random, popular, knn, ours = (interval(demo, name) for name in demo.scores)
+    assert random[2] < popular[0]
+    assert popular[2] < knn[0]
+    assert knn[2] < ours[0]
+    assert ours[1] < demo.ceiling["ndcg@10"]
+
+
+@pytest.mark.parametrize("attribute", ["device", "region", "age_band"])
+def test_an_attribute_probe_on_frozen_vectors_beats_the_majority(demo, attribute):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+
+    users = pl.read_parquet(demo.folder / "users.parquet").join(pl.read_parquet(demo.folder / "logs/users.parquet"), on="user_id", maintain_order="left")
+    vectors, labels = users["embedding"].to_numpy(), users[attribute].to_numpy()
+    majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
+    accuracy = cross_val_score(LogisticRegression(max_iter=1000), vectors, labels, cv=5)
+    assert accuracy.mean() - 2 * accuracy.std() / np.sqrt(5) > majority
+
+
+def test_the_report_is_one_file_that_names_every_method(demo):
+    page = demo.report.read_text()
+    for word in ("popularity", "item-kNN", "pretrained encoder", "random encoder", "planted truth", "NDCG@10"):
+        assert word in page
+    assert "http://www.w3.org" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "").replace("http://www.w3.org/1999/xlink", "")
+    assert "<script" not in page
+
+
+def test_recommendations_have_titles_and_leave_out_the_seen(demo):
+    assert demo.recommendations.height == 15
+    assert demo.recommendations["title"].null_count() == 0
+    seen = set(pl.read_parquet(demo.folder / "logs/events.parquet").select("user_id", "item_id").iter_rows())
+    assert not set(demo.recommendations.select("user_id", "item_id").iter_rows()) & seen

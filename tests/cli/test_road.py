@@ -1,0 +1,169 @@
+"""The road through the command line: every command on small simulated logs, and every bad input of the first hour."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from usermodel.cli.main import COMMANDS
+
+TINY = ["--set", "training.max_epochs=2", "--set", "encoder.dim=16", "--set", "encoder.hidden=32"]
+
+
+def usermodel(*words, cwd, code=0):
+    command = [Path(sys.executable).parent / "usermodel", *map(str, words)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"})
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("road")
+    usermodel("simulate", "-o", "logs", "--users", 200, "--items", 120, "--events", 4000, "--seed", 1, cwd=folder)
+    columns = ["--event-type", "event_type", "--watch-time", "watch_time_ms", "--duration", "duration_ms"]
+    usermodel("ingest", "logs/events.parquet", "-o", "store", *columns, "--min-user-events", 5, cwd=folder)
+    usermodel("pretrain", "store", "-o", "run", "--recipe", "next-item", *TINY, cwd=folder)
+    return folder
+
+
+def test_describe_knows_every_artefact(road):
+    usermodel("embed", "run", "store", "-o", "described", cwd=road)
+    usermodel("index", "run", "-o", "described.faiss", cwd=road)
+    kinds = {"logs": "simulated-logs", "store": "store", "run": "run", "described": "embeddings", "described.faiss": "index"}
+    for path, kind in kinds.items():
+        facts = json.loads(usermodel("describe", path, "--json", cwd=road).stdout)
+        assert facts["kind"] == kind
+        usermodel("describe", path, cwd=road)
+    facts = json.loads(usermodel("describe", "store", "--json", cwd=road).stdout)
+    assert facts["n_users"] == 200
+    assert facts["n_events"] == 4000
+    assert set(facts["features"]) == {"event_type", "watch_time_ms", "duration_ms"}
+    assert "leave-last-out" in facts["suggested_split"]
+
+
+def test_embed_writes_one_row_per_user_keyed_by_external_ids(road):
+    usermodel("embed", "run", "store", "-o", "users.parquet", cwd=road)
+    frame = pl.read_parquet(road / "users.parquet")
+    assert frame.columns == ["user_id", "n_events", "embedding"]
+    assert frame.height == 200
+    assert frame["user_id"][0].startswith("u")
+    usermodel("embed", "run", "store", "-o", "vectors", "--format", "npy", cwd=road)
+    assert np.allclose(np.load(road / "vectors/users.npy"), frame["embedding"].to_numpy())
+    assert "ids need a file of their own" in usermodel("embed", "run", "store", "-o", "users.npy", cwd=road, code=2).stderr
+
+
+def test_recommend_leaves_out_what_was_seen_and_an_index_changes_nothing(road):
+    events = pl.read_parquet(road / "logs/events.parquet")
+    users = events["user_id"].unique(maintain_order=True)[:3].to_list()
+    usermodel("index", "run", "-o", "items.faiss", cwd=road)
+    usermodel("index", "run", "-o", "items", cwd=road)
+    outputs = [
+        json.loads(usermodel("recommend", "run", "store", "--users", ",".join(users), "-k", 7, "--format", "json", *more, cwd=road).stdout)
+        for more in ([], ["--index", "items.faiss"], ["--index", "items"])
+    ]
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert len(outputs[0]) == 21
+    seen = set(events.select("user_id", "item_id").iter_rows())
+    assert not {(row["user_id"], row["item_id"]) for row in outputs[0]} & seen
+    assert [row["rank"] for row in outputs[0][:7]] == [1, 2, 3, 4, 5, 6, 7]
+    (road / "ids.txt").write_text("\n".join(users))
+    usermodel("recommend", "run", "store", "--users", "ids.txt", "-o", "best.parquet", "--format", "parquet", cwd=road)
+    assert pl.read_parquet(road / "best.parquet").height == 30
+    assert "users of this store" in usermodel("recommend", "run", "store", "--users", "nobody", cwd=road, code=2).stderr
+
+
+def test_evaluate_writes_one_flat_object(road):
+    usermodel("evaluate", "run", "store", "--task", "next-item", "--json", "scores.json", cwd=road)
+    scores = json.loads((road / "scores.json").read_text())
+    names = {"hit@5", "ndcg@5", "hit@10", "ndcg@10", "hit@20", "ndcg@20", "mrr"}
+    assert names <= scores.keys()
+    assert scores["definitions"].keys() == names
+    assert scores["split"] == "test"
+    assert scores["n"] == scores["n_users"] == 200
+    assert 0 <= scores["ndcg@10"] <= scores["hit@10"] <= 1
+
+
+def test_a_saved_recipe_replays_bit_for_bit(road):
+    usermodel("pretrain", "store", "-o", "again", "--recipe", "run/config.json", cwd=road)
+    assert (road / "run/encoder/model.safetensors").read_bytes() == (road / "again/encoder/model.safetensors").read_bytes()
+
+
+def test_finished_run_resumes_to_nothing_and_is_not_replaced_by_accident(road):
+    before = (road / "run/manifest.json").read_bytes()
+    usermodel("pretrain", "store", "-o", "run", "--resume", cwd=road)
+    error = usermodel("pretrain", "store", "-o", "run", *TINY, cwd=road, code=2).stderr
+    assert "--resume" in error
+    assert "--overwrite" in error
+    assert (road / "run/manifest.json").read_bytes() == before
+
+
+def test_recipe_errors_name_the_key(road):
+    error = usermodel("pretrain", "store", "-o", "no", "--set", "encoder.dmi=8", cwd=road, code=2).stderr
+    assert "encoder.dmi" in error
+    assert "Did you mean 'dim'?" in error
+    error = usermodel("pretrain", "store", "-o", "no", "--set", "encoder.dim=wide", cwd=road, code=2).stderr
+    assert "encoder.dim" in error
+    assert "Did you mean 'next-item'?" in usermodel("pretrain", "store", "-o", "no", "--recipe", "nextitem", cwd=road, code=2).stderr
+    assert not (road / "no").exists()
+
+
+BAD_LOGS = {
+    "missing file": (None, [], ["log.csv", "no such file"]),
+    "missing column": ("user_id,item,timestamp\na,b,1700000000\n", [], ["log.csv", "'item_id'", "'item'", "--item"]),
+    "empty file": ("", [], ["log.csv", "an empty file"]),
+    "header only": ("user_id,item_id,timestamp\n", [], ["log.csv", "a header and no rows"]),
+    "not a time": ("user_id,item_id,timestamp\na,b,1700000000\na,c,yesterday\n", [], ["log.csv", "'timestamp'", "'yesterday'", "row 2"]),
+    "mixed units": ("user_id,item_id,timestamp\na,b,1700000000\na,c,1700000000000\n", [], ["1 in s", "1 in ms", "row 2"]),
+    "naive text": ("user_id,item_id,timestamp\na,b,2024-01-01 10:00:00\n", [], ["--tz"]),
+    "wrong separator": ("user_id;item_id;timestamp\na;b;1700000000\n", [], ["'user_id;item_id;timestamp'"]),
+    "k-core leaves nothing": ("user_id,item_id,timestamp\na,b,1700000000\n", ["--min-user-events", "5"], ["--min-user-events"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LOGS)
+def test_bad_logs_exit_2_with_one_message_and_leave_nothing(case, tmp_path):
+    text, options, words = BAD_LOGS[case]
+    if text is not None:
+        (tmp_path / "log.csv").write_text(text)
+    done = usermodel("ingest", "log.csv", "-o", "store", *options, cwd=tmp_path, code=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["log.csv"] if text is not None else [])
+
+
+def test_a_store_with_one_user_cannot_pretrain(tmp_path):
+    rows = "".join(f"a,i{n},{1_700_000_000 + n}\n" for n in range(9))
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n" + rows)
+    usermodel("ingest", "log.csv", "-o", "store", cwd=tmp_path)
+    error = usermodel("pretrain", "store", "-o", "run", cwd=tmp_path, code=2).stderr
+    assert "1 of 1 users" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_flipped_bit_in_a_store_is_an_integrity_error(road, tmp_path):
+    usermodel("ingest", road / "logs/events.parquet", "-o", tmp_path / "store", cwd=road)
+    items = tmp_path / "store/items.npy"
+    data = bytearray(items.read_bytes())
+    data[-1] ^= 1
+    items.write_bytes(data)
+    assert "sha256" in usermodel("pretrain", "store", "-o", "run", cwd=tmp_path, code=4).stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, tmp_path):
+    assert "Usage: usermodel" in usermodel(command, "--help", cwd=tmp_path).stdout
+
+
+def test_usage_errors_exit_2(tmp_path):
+    assert "No such option" in usermodel("ingest", "--nope", cwd=tmp_path, code=2).stderr
+    usermodel("nonsense", cwd=tmp_path, code=2)

@@ -1,0 +1,66 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usermodel.nn.ragged import Layout
+
+LENGTHS = st.lists(st.integers(0, 40), max_size=12)
+
+
+def offsets_of(lengths: list[int]) -> torch.Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS)
+def test_unpad_undoes_pad(lengths):
+    layout = Layout.of(offsets_of(lengths))
+    x = torch.randn(sum(lengths), 3)
+    assert torch.equal(layout.unpad(layout.pad(x)), x)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS)
+def test_each_rectangle_holds_whole_users_on_the_left_and_zeros_on_the_right(lengths):
+    offsets = offsets_of(lengths)
+    layout = Layout.of(offsets)
+    x = torch.arange(1, sum(lengths) + 1, dtype=torch.float32)[:, None]
+    padded = layout.pad(x)[:, 0]
+    wanted = sorted(x[start:stop, 0].tolist() for start, stop in zip(offsets, offsets[1:], strict=False) if stop > start)
+    found = []
+    for one in layout.rectangles:
+        for row, length in zip(padded[one.start : one.stop].view(one.n, one.width), one.lengths.tolist(), strict=True):
+            found.append(row[:length].tolist())
+            assert not row[length:].any()
+    assert sorted(found) == wanted
+    assert layout.n_slots == len(padded)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS)
+def test_at_most_half_of_a_rectangle_is_padding(lengths):
+    for one in Layout.of(offsets_of(lengths)).rectangles:
+        assert one.width == int(one.lengths.max())
+        assert 2 * int(one.lengths.min()) >= one.width
+
+
+def test_users_without_events_have_no_place():
+    layout = Layout.of(offsets_of([0, 3, 0]))
+    assert [one.n for one in layout.rectangles] == [1]
+    assert layout.slot.tolist() == [0, 1, 2]
+
+
+def test_an_empty_batch_is_an_empty_layout():
+    for offsets in (torch.tensor([0]), torch.tensor([0, 0, 0])):
+        layout = Layout.of(offsets)
+        assert layout.rectangles == ()
+        assert layout.pad(torch.zeros(0, 4)).shape == (0, 4)
+
+
+def test_gradients_of_both_copies():
+    layout = Layout.of(offsets_of([3, 1, 0, 5]))
+    x = torch.randn(9, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layout.pad, (x,))
+    padded = torch.randn(layout.n_slots, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layout.unpad, (padded,))
+    assert torch.autograd.gradgradcheck(lambda y: layout.unpad(layout.pad(y)).square(), (x,))

@@ -1,0 +1,61 @@
+"""Fill the generated parts of README.md from committed results; ``--check`` fails when they are out of date."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+METRICS = ("hit@5", "ndcg@5", "hit@10", "ndcg@10", "hit@20", "ndcg@20", "mrr")
+
+
+def demo() -> str:
+    """What ``make demo`` prints, as recorded by ``make proof-demo``."""
+    text = (RESULTS / "demo.txt").read_text(encoding="utf-8").strip("\n")
+    return "What `make demo` prints (recorded by `make proof-demo`):\n\n```text\n" + text + "\n```"
+
+
+def results() -> str:
+    """One table per quality result."""
+    return "\n\n".join(_table(json.loads(path.read_text())) for path in sorted(RESULTS.glob("next_item_*.json")))
+
+
+def _table(result: dict[str, Any]) -> str:
+    n, seconds = result["n"], result["pretrain_seconds"]
+    head = f"**{result['data']}**, next item, test split ({result['protocol']}, {n:,} users, full ranking over {result['n_items']:,} items, seen items excluded). "
+    head += f"Recipe `{result['recipe']}`, {result['seeds']} seeds: mean ± 95 % interval over seeds. Command: `{result['command']}`."
+    cells = []
+    for name in METRICS:
+        value = result["metrics"][name]
+        half = f" ± {value['ci95']:.4f}" if value["ci95"] is not None else ""
+        cells.append(f"{value['mean']:.4f}{half}")
+    table = f"| {' | '.join(METRICS)} |\n|{'---|' * len(METRICS)}\n| {' | '.join(cells)} |"
+    spent = f"{min(seconds):.0f} to {max(seconds):.0f} s" if len(seconds) > 1 else f"{seconds[0]:.0f} s"
+    foot = f"Pretraining takes {spent} a seed, validation included ({result['hardware']}); {result['parameters']:,} parameters."
+    return f"{head}\n\n{table}\n\n{foot}"
+
+
+def fill(text: str) -> str:
+    """README with every generated part replaced."""
+    for name, part in (("demo", demo()), ("results", results())):
+        pattern = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
+        text = pattern.sub(lambda _, name=name, part=part: f"<!-- {name} -->\n{part}\n<!-- /{name} -->", text)
+    return text
+
+
+def main() -> None:
+    """Write README.md, or compare."""
+    path = ROOT / "README.md"
+    old = path.read_text(encoding="utf-8")
+    new = fill(old)
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if new == old else "README.md is out of date. Run: python tools/readme.py")
+    path.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

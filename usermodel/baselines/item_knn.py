@@ -1,0 +1,78 @@
+"""Item-kNN: items taken by the users who took yours (Sarwar et al. 2001; Deshpande & Karypis 2004, cosine)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy import ndarray
+from scipy import sparse
+from torch import Tensor
+
+from usermodel.events.splits import Split
+from usermodel.sampling.protocol import Examples
+from usermodel.store.sequence_store import SequenceStore
+
+
+@dataclass(frozen=True)
+class ItemKnn:
+    """Sum of cosine similarities to the items of a user's history; order plays no part.
+
+    Attributes:
+        similarity: ``[items, items]``, each row cut to its nearest neighbours; fitted on the training part.
+        histories: ``[users, items]`` binary, everything before each user's target.
+    """
+
+    similarity: sparse.csr_array
+    histories: sparse.csr_array
+
+    @staticmethod
+    def fit(store: SequenceStore, split: Split, labels: Examples, *, neighbours: int = 100) -> ItemKnn:
+        """Count co-occurrence in the training part.
+
+        Args:
+            store: Holds the events.
+            split: Its training part is what similarities may see.
+            labels: Their histories are what users are scored from.
+            neighbours: Similar items kept per item.
+        """
+        train = _matrix(store, np.arange(store.n_users), split.train_stop)
+        norm = np.sqrt(np.asarray(train.sum(axis=0)).ravel())
+        scaled = train @ sparse.diags_array(1.0 / np.maximum(norm, 1e-12))
+        similarity = sparse.csr_array(scaled.T @ scaled)
+        similarity.setdiag(0)
+        return ItemKnn(_top_rows(similarity, neighbours), _matrix(store, labels.user, labels.stop))
+
+    @property
+    def n_items(self) -> int:
+        """Items that can be scored."""
+        return int(self.similarity.shape[0])
+
+    def scores(self, users: Int64[ndarray, " batch"]) -> Float[Tensor, "batch items"]:
+        """See `usermodel.embedding_table.Scorer`."""
+        return torch.from_numpy((self.histories[users] @ self.similarity).toarray().astype(np.float32))
+
+
+def _matrix(store: SequenceStore, users: ndarray, stop: ndarray) -> sparse.csr_array:
+    """Binary ``[users of the store, items]`` of the events before ``stop``."""
+    lengths = stop - store.offsets[users]
+    first = np.cumsum(lengths) - lengths
+    rows = np.repeat(store.offsets[users] - first, lengths) + np.arange(lengths.sum())
+    owner = np.repeat(users, lengths)
+    ones = np.ones(len(rows), dtype=np.float64)
+    matrix = sparse.csr_array((ones, (owner, store.items[rows] - 1)), shape=(store.n_users, store.n_items))
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def _top_rows(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
+    """Keep the ``k`` largest entries of each row, ties by column."""
+    matrix = sparse.csr_array(matrix)
+    matrix.eliminate_zeros()
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, row))
+    place = np.arange(len(order)) - matrix.indptr[:-1][row[order]]
+    keep = order[place < k]
+    return sparse.csr_array((matrix.data[keep], (row[keep], matrix.indices[keep])), shape=matrix.shape)

@@ -1,0 +1,114 @@
+"""What commands share: options, progress bars, tables, errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write. Must not exist, unless --overwrite.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store made by 'usermodel ingest'.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run made by 'usermodel pretrain'.", show_default=False)]
+
+#: Results go to standard output, everything else to standard error, so that pipes stay clean.
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+results = Console(highlight=False)
+
+
+def fail(message: str) -> None:
+    """Print an error."""
+    notes.print(Text.assemble(("error: ", "bold red"), message))
+
+
+def say(message: str) -> None:
+    """Print a note."""
+    notes.print(Text(message))
+
+
+def print_json(data: Any) -> None:
+    """Print JSON to standard output, unformatted by the terminal."""
+    sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; numbers are right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for number, name in enumerate(columns):
+        is_number = bool(rows) and isinstance(rows[0][number], int | float)
+        table.add_column(name, justify="right" if is_number else "left")
+    for row in rows:
+        table.add_row(*(text(cell) for cell in row))
+    results.print(table)
+
+
+def text(value: Any) -> str:
+    """A cell: thousands separated, four digits after the point."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def print_bars(title: str, bars: Sequence[tuple[str, int]], width: int = 40) -> None:
+    """Print a distribution as horizontal bars."""
+    most = max((count for _, count in bars), default=0)
+    if not most:
+        return
+    label = max(len(name) for name, _ in bars)
+    results.print(Text(title, style="bold"))
+    for name, count in bars:
+        bar = "█" * max(round(width * count / most), 1 if count else 0)
+        results.print(Text(f"  {name:>{label}}  {bar} {count:,}"))
+
+
+class Rate(ProgressColumn):
+    """Units per second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Any) -> Text:
+        """The rate so far."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f} {self.unit}/s" if speed else f"- {self.unit}/s")
+
+
+@contextlib.contextmanager
+def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
+    """A progress bar with rate and time left; silent when standard error is not a terminal.
+
+    Yields:
+        ``update(done, total, note="")``.
+    """
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+    with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
+        task: TaskID | None = None
+
+        def update(done: int, total: int, note: str = "") -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task(what, total=total, note=note)
+            if bar.tasks[task].total != total or done < bar.tasks[task].completed:
+                bar.reset(task, total=total, note=note)
+            bar.update(task, completed=done, note=note)
+
+        yield update

@@ -1,0 +1,164 @@
+"""What a log, store, run, embedding table or index holds, as facts and distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy import ndarray
+
+from usermodel import manifest
+from usermodel.embeddings.files import load_table
+from usermodel.events.event_log import EventLog
+from usermodel.schema import ITEM, TIME, USER
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.run import Run
+
+
+@dataclass(frozen=True)
+class Description:
+    """Facts for machines and pictures for people.
+
+    Attributes:
+        kind: What the artefact is.
+        facts: Flat, JSON-ready.
+        pictures: Title -> one (label, count) per bar.
+    """
+
+    kind: str
+    facts: dict[str, Any]
+    pictures: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+
+
+def describe(path: str | Path) -> Description:
+    """Describe any artefact of this package.
+
+    Raises:
+        MissingError: Nothing there, or nothing of ours.
+    """
+    found = manifest.read(path)
+    tell = _TELL.get(found.kind, _plain)
+    description = tell(Path(path), found)
+    return Description(
+        found.kind, description.facts | {"content_hash": found.content_hash}, description.pictures
+    )
+
+
+def _plain(path: Path, found: manifest.Manifest) -> Description:
+    del path
+    return Description(
+        found.kind, {key: value for key, value in found.meta.items() if not isinstance(value, list)}
+    )
+
+
+def _store(path: Path, found: manifest.Manifest) -> Description:
+    del found
+    store = SequenceStore.open(path, verify=True)
+    lengths, counts = np.diff(store.offsets), np.bincount(store.items, minlength=store.n_items + 1)[1:]
+    facts = {
+        key: store.meta[key]
+        for key in ("n_users", "n_items", "n_events", "time_kind", "user_type", "item_type", "features")
+    }
+    facts |= _spread("history_length", lengths) | _spread("item_events", counts)
+    facts["item_events_share_of_top_1_percent"] = _top_share(counts)
+    if store.time_kind == "utc":
+        facts |= {"first_event": _clock(int(store.times.min())), "last_event": _clock(int(store.times.max()))}
+    facts |= {
+        "k_core": store.meta["k_core"],
+        "rows": store.meta["rows"],
+        "fitted_on": store.meta["fitted_on"],
+    }
+    facts["suggested_split"] = _advice(store)
+    return Description("store", facts, {"events per user": _bars(lengths), "events per item": _bars(counts)})
+
+
+def _advice(store: SequenceStore) -> str:
+    if store.time_kind == "order":
+        return "leave-last-out (the store knows an order and no times, so global-time is refused)"
+    days = (int(store.times.max()) - int(store.times.min())) / 86_400e6
+    if days < 7:
+        return f"leave-last-out (the log spans {days:.1f} days: too short for a cut in time)"
+    return f"leave-last-out to compare methods with papers; global-time ({days:.0f} days) for what you would see in production"
+
+
+def _log(path: Path, found: manifest.Manifest) -> Description:
+    frame = (
+        EventLog.open(path).frame if found.kind == "event-log" else pl.scan_parquet(path / "events.parquet")
+    )
+    users = frame.group_by(USER).len().collect(engine="streaming")["len"].to_numpy()
+    items = frame.group_by(ITEM).len().collect(engine="streaming")["len"].to_numpy()
+    span = frame.select(pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")).collect()
+    facts: dict[str, Any] = {"n_users": len(users), "n_items": len(items), "n_events": int(users.sum())}
+    facts |= _spread("history_length", users) | _spread("item_events", items)
+    if found.meta.get("time_kind", "utc") == "utc":
+        facts |= {"first_event": _clock(span["a"][0]), "last_event": _clock(span["b"][0])}
+    return Description(found.kind, facts, {"events per user": _bars(users), "events per item": _bars(items)})
+
+
+def _run(path: Path, found: manifest.Manifest) -> Description:
+    run = Run.open(path)
+    facts = {key: value for key, value in found.meta.items() if key not in {"store", "versions"}}
+    facts |= {
+        "store": found.meta["store"]["path"],
+        "recipe": run.recipe.to_dict(),
+        "versions": found.meta["versions"],
+    }
+    losses = [(f"epoch {int(row['epoch'])}", round(1000 * row["loss"])) for row in run.history()]
+    step = max(1, len(losses) // 12)
+    return Description("run", facts, {"training loss x 1000": losses[::step]})
+
+
+def _embeddings(path: Path, found: manifest.Manifest) -> Description:
+    table = load_table(path)
+    vectors = np.asarray(table.vectors, dtype=np.float64)
+    facts = dict(found.meta) | _spread("norm", np.linalg.norm(vectors, axis=1))
+    facts["empty_histories"] = int((~vectors.any(axis=1)).sum())
+    norms = np.linalg.norm(vectors, axis=1)
+    counts, edges = np.histogram(norms, bins=10)
+    bars = [
+        (f"{low:.2f} - {high:.2f}", int(n))
+        for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+    return Description("embeddings", facts, {"length of the vectors": bars})
+
+
+_TELL: Final[dict[str, Callable[[Path, manifest.Manifest], Description]]] = {
+    "store": _store,
+    "event-log": _log,
+    "simulated-logs": _log,
+    "run": _run,
+    "embeddings": _embeddings,
+}
+
+
+def _spread(name: str, values: ndarray) -> dict[str, float]:
+    """Mean, median, 99th percentile and extremes."""
+    facts = {
+        "min": values.min(),
+        "median": np.median(values),
+        "mean": values.mean(),
+        "p99": np.quantile(values, 0.99),
+        "max": values.max(),
+    }
+    return {f"{name}_{key}": round(float(value), 4) for key, value in facts.items()}
+
+
+def _top_share(counts: ndarray) -> float:
+    top = np.sort(counts)[::-1][: max(1, len(counts) // 100)]
+    return round(float(top.sum() / max(counts.sum(), 1)), 4)
+
+
+def _bars(values: ndarray) -> list[tuple[str, int]]:
+    """Counts in powers of two: logs are heavy-tailed, and equal bins would show one bar."""
+    group = np.floor(np.log2(np.maximum(values, 1))).astype(int)
+    counts = np.bincount(group)
+    return [(f"{2**k}" if k == 0 else f"{2**k} - {2 ** (k + 1) - 1}", int(n)) for k, n in enumerate(counts)]
+
+
+def _clock(microseconds: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat()

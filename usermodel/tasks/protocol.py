@@ -1,0 +1,69 @@
+"""What a task is: it asks for scores of some users at some moments and turns them into numbers with definitions."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy import ndarray
+
+from usermodel.embedding_table import Scorer
+from usermodel.sampling.protocol import Examples
+from usermodel.store.sequence_store import SequenceStore
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """A task in words: its name, the question, the main metric, and whether higher is better."""
+
+    name: str
+    question: str
+    main_metric: str
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One metric, one row.
+
+    Attributes:
+        metric: Name, for example ``ndcg@10``.
+        value: The mean.
+        n: Users (or rows) behind it.
+        low: Lower end of the 95 % interval over users, normal approximation.
+        high: Upper end.
+        definition: What the number means.
+    """
+
+    metric: str
+    value: float
+    n: int
+    low: float
+    high: float
+    definition: str
+
+    @staticmethod
+    def of(metric: str, values: ndarray, definition: str) -> TaskResult:
+        """Mean and interval of per-user values."""
+        mean = float(values.mean())
+        half = 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+        return TaskResult(metric, mean, len(values), mean - half, mean + half, definition)
+
+    def row(self) -> dict[str, Any]:
+        """Flat plain data."""
+        return asdict(self)
+
+
+class Task(Protocol):
+    """Which rows to score, and what the scores are worth. A task sees scorers, never a model."""
+
+    card: TaskCard
+
+    def requests(self, store: SequenceStore) -> Examples:
+        """Histories to embed and the targets that follow them."""
+        ...
+
+    def score(self, scorer: Scorer, store: SequenceStore, labels: Examples) -> list[TaskResult]:
+        """One row per metric."""
+        ...
