@@ -7,6 +7,8 @@ from pathlib import Path
 # Before torch and polars start their pools: test machines are shared.
 os.environ["OMP_NUM_THREADS"] = str(min(2, int(os.environ.get("OMP_NUM_THREADS") or 2)))
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
+# Threads that spin while they wait make small products ten times slower on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import hypothesis
 import pytest

@@ -30,7 +30,7 @@ class Wide(Leaf):
 class Tree(Config):
     leaf: SerializeAsAny[Leaf] = Leaf()
     leaves: tuple[SerializeAsAny[Leaf], ...] = ()
-    by_name: dict[str, SerializeAsAny[Leaf]] = {}
+    by_name: dict[str, SerializeAsAny[Leaf]] = Field(default_factory=dict)
     name: str = Field(default="x", pattern="^[a-z]+$")
     must: int
 
@@ -128,8 +128,8 @@ FAILURES = [
         "training.learning_rate: expected a finite number; found inf. Change the value.",
     ),
     (
-        {"training": {"optimiser": "adamv"}},
-        "training.optimiser: expected 'adam' or 'adamw'; found 'adamv'. Did you mean 'adamw'?",
+        {"training": {"optimiser": "adamww"}},
+        "training.optimiser: expected 'adam' or 'adamw'; found 'adamww'. Did you mean 'adamw'?",
     ),
     (
         {"training": {"monitor": "auc"}},

@@ -48,6 +48,11 @@ def test_the_message_names_place_expectation_finding_and_mend(kind):
     assert isinstance(error, PARENTS.get(kind.__name__, Exception))
 
 
+def test_a_quoted_sentence_brings_no_second_full_stop():
+    error = errors.DataError("a", expected="b", found="Too bad.", do="Mend it.")
+    assert str(error) == "a: expected b; found Too bad. Mend it."
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("clone", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
 def test_errors_cross_process_borders(kind, clone):

@@ -24,8 +24,9 @@ class UserModelError(Exception):
     exit_code = 2
 
     def __init__(self, where: str, *, expected: str, found: str, do: str) -> None:
-        self.where, self.expected, self.found, self.do = where, expected, found, do
-        super().__init__(f"{where}: expected {expected}; found {found}. {do}")
+        # Other libraries' sentences, quoted as what was found, may bring a full stop of their own.
+        self.where, self.expected, self.found, self.do = where, expected, found.rstrip("."), do
+        super().__init__(f"{where}: expected {expected}; found {self.found}. {do}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Errors cross process borders; keyword-only fields need a hand-made recipe."""

@@ -100,7 +100,7 @@ def refuse_existing(target: str | Path, kind: str, overwrite: bool) -> None:
 
 
 def _a(kind: str) -> str:
-    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
+    return f"{'an' if kind[:1] in 'aeio' else 'a'} {kind}"
 
 
 def _sweep(target: Path) -> None:

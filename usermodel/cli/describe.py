@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,11 +23,23 @@ def describe(
     if as_json:
         common.print_json({"kind": found.kind} | found.facts)
         return
-    rows = [(key, _cell(value)) for key, value in found.facts.items()]
-    common.print_table(f"{path}: {found.kind}", ["", ""], rows)
+    common.print_table(f"{path}: {found.kind}", ["", ""], _rows(found.facts))
     for title, bars in found.pictures.items():
         common.print_bars(title, bars)
 
 
+def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts under dotted names, one a line."""
+    rows = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            rows += _rows(value, f"{prefix}{key}.")
+        elif key != "class" and value not in ([], None):
+            rows.append((prefix + key, _cell(value)))
+    return rows
+
+
 def _cell(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else common.text(value)
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    return f"{value:,.6g}" if isinstance(value, float) else common.text(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,9 @@ def save(
         draft.meta.update(meta or {}, vocabulary_hash=vocabulary.hash)
 
 
-def load(path: str | Path, *, device: str = "cpu", allow_modules: Sequence[str] = ()) -> SavedEncoder:
+def load(
+    path: str | os.PathLike[str], *, device: str = "cpu", allow_modules: Sequence[str] = ()
+) -> SavedEncoder:
     """Read an encoder folder, or the run that holds one.
 
     Args:

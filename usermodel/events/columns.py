@@ -20,7 +20,12 @@ def parse_ids(values: pl.Series, where: str, kind: IdType) -> pl.Series:
     """
     if not (values.dtype.is_integer() or values.dtype in _TEXT or values.dtype == pl.Null):
         do = "Convert the column to integers or text: 7.0 and 7 would be two ids."
-        raise DataError(where, expected="ids", found=f"{values.dtype} values such as {values[0]!r}", do=do)
+        raise DataError(
+            where,
+            expected="ids",
+            found=f"{values.dtype} values such as {values.head(1).to_list()[0]!r}",
+            do=do,
+        )
     empty = _is_empty(values)
     if empty.any():
         row = int(empty.arg_true()[0]) + 1

@@ -171,13 +171,15 @@ def _table(path: Path, form: LogFormat, reading: Reading) -> pl.DataFrame:
             return pl.DataFrame(pl.from_arrow(table))
         _require_utf8(path)
         separator = reading.separator or ("\t" if ".tsv" in path.name.lower() else ",")
-        frame = pl.read_csv(path, separator=separator, has_header=reading.has_header, infer_schema=False)
+        frame = pl.read_csv(
+            path, separator=separator, has_header=reading.has_header, infer_schema=False, glob=False
+        )
     except pl.exceptions.NoDataError:
         do = "Check the export."
         raise DataError(str(path), expected="at least one event", found="an empty file", do=do) from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
         found = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        found = found.removeprefix("found ").rstrip(".")[:120]
+        found = found.removeprefix("found ")[:120]
         do = "Copy it again." if form == "parquet" else "Check format, separator and quotes."
         raise DataError(str(path), expected=f"a readable {form} file", found=found, do=do) from None
     while frame.height and all(value is None for value in frame.row(-1)):

@@ -70,7 +70,9 @@ def parse_times(
     if isinstance(values.dtype, pl.Datetime):
         return _datetimes(values, where, tz)
     do = "Name the time column, or convert it to integers or ISO-8601 text; floats lose seconds."
-    raise DataError(where, expected="times", found=f"{values.dtype} values such as {values[0]!r}", do=do)
+    raise DataError(
+        where, expected="times", found=f"{values.dtype} values such as {values.head(1).to_list()[0]!r}", do=do
+    )
 
 
 def _first(is_odd: pl.Series) -> int:
@@ -144,10 +146,10 @@ def _text(values: pl.Series, where: str, tz: str | None, *, is_number: pl.Series
 
 def _datetimes(values: pl.Series, where: str, tz: str | None) -> pl.Series:
     zone = getattr(values.dtype, "time_zone", None)
-    if zone is None and tz is None:
+    if zone is None and not tz:
         do = "Name the time zone with --tz, for example --tz UTC."
         raise DataError(where, expected="times with a time zone", found=f"{values[0]} without one", do=do)
-    if zone is None and tz is not None:
+    if zone is None and tz:
         try:
             values = values.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null")
         except pl.exceptions.ComputeError:

@@ -50,7 +50,7 @@ class TrainingConfig(Config):
 
     max_epochs: int = Field(default=200, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
-    batch_events: int = Field(default=1024, ge=1)
+    batch_events: int = Field(default=512, ge=1)
     batch_users: int | None = Field(default=None, ge=1)
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)

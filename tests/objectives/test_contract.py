@@ -1,0 +1,146 @@
+"""What every objective owes the training loop. Implementations are found by walking the package."""
+
+import importlib
+import json
+import math
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import usermodel.objectives
+from usermodel.encoders.protocol import EncoderModule
+from usermodel.encoders.transformer import TransformerConfig
+from usermodel.errors import ConfigError
+from usermodel.objectives.protocol import Objective, ObjectiveConfig
+
+N_ITEMS = 40
+
+
+def implementations() -> list[type[ObjectiveConfig]]:
+    found = []
+    for info in pkgutil.iter_modules(usermodel.objectives.__path__):
+        module = importlib.import_module(f"{usermodel.objectives.__name__}.{info.name}")
+        found += [
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and issubclass(value, ObjectiveConfig) and value.__module__ == module.__name__
+        ]
+    return [cls for cls in found if cls is not ObjectiveConfig]
+
+
+contract = pytest.mark.parametrize("cls", implementations(), ids=lambda cls: cls.__name__)
+
+
+def build(cls: type[ObjectiveConfig], seed: int = 0, **changes) -> tuple[EncoderModule, Objective]:
+    """The objective with an encoder it accepts: causal where it may be."""
+    config = TransformerConfig(dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1).override(changes)
+    for causal in (True, False):
+        torch.manual_seed(seed)
+        encoder = config.override({"causal": causal}).build(N_ITEMS)
+        try:
+            return encoder, cls().build(encoder)
+        except ConfigError:
+            continue
+    raise AssertionError(f"{cls.__name__} accepts no encoder")
+
+
+def histories(n: int = 12) -> list[list[int]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(1, N_ITEMS + 1, rng.integers(2, 13)).tolist() for _ in range(n)]
+
+
+def test_the_walk_finds_next_item():
+    assert "NextItemConfig" in {cls.__name__ for cls in implementations()}
+
+
+@contract
+def test_the_configuration_survives_json(cls):
+    assert ObjectiveConfig.from_dict(json.loads(json.dumps(cls().to_dict()))) == cls()
+
+
+@contract
+@pytest.mark.parametrize(
+    "users", [[[1, 2, 3, 4]], [[5]], [[5], [6], [7]], [[], [8]], [[], []], []], ids=str
+)
+def test_the_loss_is_finite_for_the_smallest_batches(cls, make_batch, users):
+    encoder, objective = build(cls)
+    output = objective(encoder, make_batch(*users))
+    assert output.loss.shape == ()
+    assert math.isfinite(output.loss.item())
+    assert output.n_targets >= 0
+    output.loss.backward()
+    assert all(bool(w.grad.isfinite().all()) for w in encoder.parameters() if w.grad is not None)
+
+
+@contract
+def test_the_order_of_users_does_not_matter(cls, make_batch):
+    encoder, objective = build(cls, dropout=0.0)
+    torch.manual_seed(3)
+    one = objective.eval()(encoder.eval(), make_batch(*histories()))
+    torch.manual_seed(3)
+    two = objective(encoder, make_batch(*histories()[::-1]))
+    torch.testing.assert_close(one.loss, two.loss, atol=1e-5, rtol=1e-5)
+    assert one.n_targets == two.n_targets
+
+
+@contract
+def test_the_same_seed_gives_the_same_loss_and_gradient(cls, make_batch):
+    def run(seed: int):
+        encoder, objective = build(cls)
+        torch.manual_seed(seed)
+        loss = objective(encoder, make_batch(*histories())).loss
+        loss.backward()
+        return loss.item(), encoder.items.weight.grad
+
+    (a, first), (b, second), (c, _) = run(1), run(1), run(2)
+    assert a == b
+    assert torch.equal(first, second)
+    assert a != c
+
+
+@contract
+def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(cls, make_batch):
+    encoder, objective = build(cls)
+    output = objective(encoder, make_batch(*histories()))
+    output.loss.backward()
+    modules = nn.ModuleDict({"encoder": encoder, "objective": objective})
+    lost = [name for name, weight in modules.named_parameters() if weight.grad is None or not weight.grad.any()]
+    # A read-out that this objective does not use has no gradient.
+    assert [name for name in lost if "pooling" not in name] == []
+
+
+@contract
+def test_parts_are_finite_detached_and_scalar(cls, make_batch):
+    encoder, objective = build(cls)
+    output = objective(encoder, make_batch(*histories()))
+    assert output.n_targets > 0
+    assert output.parts
+    for value in output.parts.values():
+        assert not value.requires_grad
+        assert math.isfinite(value.item())
+
+
+@contract
+def test_the_encoder_is_not_a_member(cls):
+    encoder, objective = build(cls)
+    own = {id(weight) for weight in objective.parameters()}
+    assert own.isdisjoint({id(weight) for weight in encoder.parameters()})
+
+
+@contract
+def test_a_batch_can_be_learned(cls, make_batch):
+    encoder, objective = build(cls)
+    batch = make_batch(*histories(4))
+    optimiser = torch.optim.Adam([*encoder.parameters(), *objective.parameters()], lr=0.02)
+    losses = []
+    for step in range(40):
+        torch.manual_seed(step)
+        loss = objective(encoder, batch).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])

@@ -1,0 +1,182 @@
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from usermodel.errors import IntegrityError, MismatchError
+from usermodel.training import checkpoint
+from usermodel.training.checkpoint import State
+
+FILES = ["model.safetensors", "optimiser.safetensors", "best.safetensors", "state.json", "manifest.json"]
+
+
+def build() -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    modules = nn.ModuleDict({"encoder": nn.Linear(3, 4), "objective": nn.Identity()})
+    return modules, torch.optim.Adam(modules.parameters(), lr=0.1, fused=True)
+
+
+def step(modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, number: int) -> None:
+    torch.manual_seed(number)
+    optimiser.zero_grad()
+    modules["encoder"](torch.randn(5, 3)).square().sum().backward()
+    optimiser.step()
+
+
+def state_at(number: int) -> State:
+    history = [{"epoch": 1, "loss": 0.1 + 0.2, "ndcg@10": 1 / 3}]
+    return State(
+        "hash", 1, number % 7, number, 2.5, 9, {"ndcg@10": 1 / 3}, 1 / 3, 1, 0, 12.5, history
+    )
+
+
+def trained(folder: Path, *steps: int) -> list[tuple[int, dict[str, torch.Tensor]]]:
+    """Checkpoints after these steps, and the weights at each."""
+    modules, optimiser = build()
+    kept = []
+    for number in range(1, max(steps) + 1):
+        step(modules, optimiser, number)
+        if number in steps:
+            checkpoint.save(folder, modules, optimiser, state_at(number), {"w": torch.full((2,), float(number))})
+            kept.append((number, {name: value.clone() for name, value in modules.state_dict().items()}))
+    return kept
+
+
+def restored(folder: Path):
+    modules, optimiser = build()
+    return modules, optimiser, *checkpoint.restore(folder, modules, optimiser, "hash")
+
+
+def assert_is(found, number: int, weights: dict[str, torch.Tensor]) -> None:
+    modules, _, state, best, _ = found
+    assert state == state_at(number)
+    assert best["w"].tolist() == [number, number]
+    assert all(torch.equal(modules.state_dict()[name], value) for name, value in weights.items())
+
+
+def damage(path: Path, kind: str) -> None:
+    content = bytearray(path.read_bytes())
+    if kind == "gone":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+
+
+def test_everything_comes_back(tmp_path):
+    ((number, weights),) = trained(tmp_path, 3)
+    found = restored(tmp_path)
+    assert_is(found, number, weights)
+    assert found[-1] == []
+
+
+def test_the_next_step_after_a_restore_is_the_next_step_bit_for_bit(tmp_path):
+    (_, (_, wanted)) = trained(tmp_path / "all", 3, 4)
+    trained(tmp_path / "some", 3)
+    modules, optimiser, *_ = restored(tmp_path / "some")
+    step(modules, optimiser, 4)
+    assert all(torch.equal(modules.state_dict()[name], value) for name, value in wanted.items())
+
+
+def test_before_the_first_validation_there_are_no_best_weights(tmp_path):
+    modules, optimiser = build()
+    checkpoint.save(tmp_path, modules, optimiser, State("hash"), {})
+    assert restored(tmp_path)[2:] == (State("hash"), {}, [])
+
+
+def test_nothing_there_is_a_fresh_start(tmp_path):
+    assert restored(tmp_path / "nothing")[2:] == (State("hash"), {}, [])
+
+
+def test_the_two_latest_are_kept(tmp_path):
+    trained(tmp_path, 1, 2, 9, 10)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000009", "step-0000000010"]
+
+
+def test_restored_tensors_do_not_live_in_the_file(tmp_path):
+    trained(tmp_path, 1, 2)
+    modules, optimiser, _, best, _ = restored(tmp_path)
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(bytes(path.stat().st_size))
+    assert best["w"].tolist() == [2, 2]
+    moments = [value for slots in optimiser.state.values() for value in slots.values()]
+    assert all(bool(value.any()) for value in moments)
+    assert len(moments) == 6
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "gone"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_latest_is_skipped_by_name_and_the_one_before_used(tmp_path, name, kind):
+    earlier, (latest, _) = trained(tmp_path, 4, 5)
+    damage(tmp_path / f"step-{latest:010d}" / name, kind)
+    found = restored(tmp_path)
+    assert_is(found, *earlier)
+    assert len(found[-1]) == 1
+    assert f"step-{latest:010d}" in found[-1][0]
+    # It must not count as one of the two latest from now on.
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000004"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json"])
+def test_any_flipped_bit_is_harmless_or_skipped_never_a_crash_or_a_wrong_state(tmp_path, name):
+    earlier, latest = trained(tmp_path / "clean", 4, 5)
+    path = tmp_path / "clean" / "step-0000000005" / name
+    content = path.read_bytes()
+    for place in random.Random(0).sample(range(8 * len(content)), 60):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        shutil.copytree(tmp_path / "clean", tmp_path / "work")
+        (tmp_path / "work" / "step-0000000005" / name).write_bytes(flipped)
+        found = restored(tmp_path / "work")
+        assert_is(found, *(earlier if found[-1] else latest))
+        shutil.rmtree(tmp_path / "work")
+
+
+def test_all_damaged_is_an_error_and_nothing_is_removed(tmp_path):
+    trained(tmp_path, 4, 5)
+    for number in (4, 5):
+        damage(tmp_path / f"step-{number:010d}" / "model.safetensors", "cut")
+    with pytest.raises(IntegrityError, match=r"expected an intact checkpoint; found .*step-0000000005.* --overwrite"):
+        restored(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_weights_of_another_shape_are_damage_and_another_store_is_a_mistake(tmp_path):
+    trained(tmp_path, 4)
+    modules, optimiser = build()
+    with pytest.raises(MismatchError, match="expected to resume on store hash; found store other"):
+        checkpoint.restore(tmp_path, modules, optimiser, "other")
+    wider = nn.ModuleDict({"encoder": nn.Linear(4, 4), "objective": nn.Identity()})
+    with pytest.raises(IntegrityError):
+        checkpoint.restore(tmp_path, wider, torch.optim.Adam(wider.parameters()), "hash")
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path):
+    trained(tmp_path, 4)
+    (tmp_path / ".step-0000000005.tmp-1-abcd").mkdir()
+    (tmp_path / ".step-0000000005.tmp-1-abcd" / "model.safetensors").write_bytes(b"half")
+    restored(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000000004"]
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    trained(tmp_path, 4)
+    modules, optimiser = build()
+    checkpoint.save(tmp_path, modules, optimiser, State("hash", step=4), {})
+    assert restored(tmp_path)[2].epoch == 0
+
+
+def test_a_failed_save_leaves_the_earlier_ones(tmp_path, monkeypatch):
+    earlier, _ = trained(tmp_path, 4, 5)
+    monkeypatch.setattr(checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    modules, optimiser = build()
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, modules, optimiser, state_at(6), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000000004", "step-0000000005"]
