@@ -17,13 +17,19 @@ MAX_FILE, MEDIAN_FILE, MAX_FUNCTION, MAX_PARAMETERS, MAX_DEPTH, MAX_INHERITANCE 
 
 
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 def test_no_file_is_longer_than_the_budget():
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in FILES}
     assert {name: n for name, n in lengths.items() if n > MAX_FILE} == {}
-    assert statistics.median(n for name, n in lengths.items() if not name.endswith("__init__.py")) <= MEDIAN_FILE
+    assert (
+        statistics.median(n for name, n in lengths.items() if not name.endswith("__init__.py")) <= MEDIAN_FILE
+    )
 
 
 def test_no_function_is_longer_than_the_budget():
@@ -44,7 +50,11 @@ def test_no_function_takes_more_parameters_than_the_budget():
             continue
         for node in functions(path):
             args = node.args
-            names = [a.arg for a in [*args.posonlyargs, *args.args, *args.kwonlyargs] if a.arg not in {"self", "cls"}]
+            names = [
+                a.arg
+                for a in [*args.posonlyargs, *args.args, *args.kwonlyargs]
+                if a.arg not in {"self", "cls"}
+            ]
             if len(names) > MAX_PARAMETERS:
                 wide[f"{path.name}:{node.name}"] = len(names)
     assert wide == {}
@@ -94,7 +104,9 @@ def test_public_names_are_few_and_all_load():
         usermodel.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["usermodel", "usermodel.events.readers", "usermodel.store.build", "usermodel.cli.main"])
+@pytest.mark.parametrize(
+    "module", ["usermodel", "usermodel.events.readers", "usermodel.store.build", "usermodel.cli.main"]
+)
 def test_light_modules_do_not_load_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -102,13 +114,23 @@ def test_light_modules_do_not_load_torch(module):
 
 def test_no_pickle_and_no_eval():
     """safetensors, npy, Parquet and JSON only."""
-    banned = ("import pickle", "torch.save(", "torch.load(", "allow_pickle=True", "yaml.load", " eval(", "import joblib")
+    banned = (
+        "import pickle",
+        "torch.save(",
+        "torch.load(",
+        "allow_pickle=True",
+        "yaml.load",
+        " eval(",
+        "import joblib",
+    )
     found = [(path.name, word) for path in FILES for word in banned if word in path.read_text()]
     assert found == []
 
 
 def test_no_machine_paths_in_tracked_files():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     marker = str(ROOT.parent) + "/"
     texts = {name: (ROOT / name).read_text(errors="ignore") for name in listed if (ROOT / name).is_file()}
     assert [name for name, text in texts.items() if marker in text] == []

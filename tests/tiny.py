@@ -9,7 +9,13 @@ from usermodel.training.pretrain import pretrain
 from usermodel.training.recipe import Recipe
 
 RECIPE = Recipe().override(
-    {"training.max_epochs": 2, "encoder.dim": 8, "encoder.hidden": 16, "encoder.max_history": 6, "training.batch_events": 64}
+    {
+        "training.max_epochs": 2,
+        "encoder.dim": 8,
+        "encoder.hidden": 16,
+        "encoder.max_history": 6,
+        "training.batch_events": 64,
+    }
 )
 
 

@@ -21,7 +21,9 @@ def demo() -> str:
 
 def results() -> str:
     """One table per quality result."""
-    return "\n\n".join(_table(json.loads(path.read_text())) for path in sorted(RESULTS.glob("next_item_*.json")))
+    return "\n\n".join(
+        _table(json.loads(path.read_text())) for path in sorted(RESULTS.glob("next_item_*.json"))
+    )
 
 
 def _table(result: dict[str, Any]) -> str:

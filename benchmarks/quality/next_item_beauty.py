@@ -27,7 +27,9 @@ def run(command: str, folder: Path) -> float:
     """Run one command line; returns its wall time in seconds."""
     print("$", command, flush=True)
     started = time.monotonic()
-    subprocess.run([Path(sys.executable).parent / "usermodel", *shlex.split(command)[1:]], cwd=folder, check=True)
+    subprocess.run(
+        [Path(sys.executable).parent / "usermodel", *shlex.split(command)[1:]], cwd=folder, check=True
+    )
     return time.monotonic() - started
 
 
@@ -59,7 +61,20 @@ def main() -> None:
             run(score, folder)
             commands += [train, score]
             rows.append(json.loads((folder / f"scores{seed}.json").read_text()))
-    facts = {key: rows[0][key] for key in ("n", "n_users", "n_items", "n_events", "protocol", "parameters", "hardware", "versions", "definitions")}
+    facts = {
+        key: rows[0][key]
+        for key in (
+            "n",
+            "n_users",
+            "n_items",
+            "n_events",
+            "protocol",
+            "parameters",
+            "hardware",
+            "versions",
+            "definitions",
+        )
+    }
     result = {
         "command": "make proof-beauty",
         "commands": [ingest, *commands],

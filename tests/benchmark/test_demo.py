@@ -11,7 +11,9 @@ from usermodel.events.simulate import SimulateConfig
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     config = SimulateConfig(n_users=1500, n_items=500, n_events=60_000, seed=3)
-    recipe = demo_recipe().override({"training.max_epochs": 10, "training.batch_events": 512, "encoder.dim": 32, "encoder.hidden": 64})
+    recipe = demo_recipe().override(
+        {"training.max_epochs": 10, "training.batch_events": 512, "encoder.dim": 32, "encoder.hidden": 64}
+    )
     stages = []
     made = run_demo(tmp_path_factory.mktemp("demo"), config=config, recipe=recipe, on_stage=stages.append)
     assert stages == ["simulate", "ingest", "pretrain", "embed", "index", "recommend", "evaluate", "report"]
@@ -36,7 +38,9 @@ def test_an_attribute_probe_on_frozen_vectors_beats_the_majority(demo, attribute
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
 
-    users = pl.read_parquet(demo.folder / "users.parquet").join(pl.read_parquet(demo.folder / "logs/users.parquet"), on="user_id", maintain_order="left")
+    users = pl.read_parquet(demo.folder / "users.parquet").join(
+        pl.read_parquet(demo.folder / "logs/users.parquet"), on="user_id", maintain_order="left"
+    )
     vectors, labels = users["embedding"].to_numpy(), users[attribute].to_numpy()
     majority = np.unique(labels, return_counts=True)[1].max() / len(labels)
     accuracy = cross_val_score(LogisticRegression(max_iter=1000), vectors, labels, cv=5)
@@ -45,9 +49,18 @@ def test_an_attribute_probe_on_frozen_vectors_beats_the_majority(demo, attribute
 
 def test_the_report_is_one_file_that_names_every_method(demo):
     page = demo.report.read_text()
-    for word in ("popularity", "item-kNN", "pretrained encoder", "random encoder", "planted truth", "NDCG@10"):
+    for word in (
+        "popularity",
+        "item-kNN",
+        "pretrained encoder",
+        "random encoder",
+        "planted truth",
+        "NDCG@10",
+    ):
         assert word in page
-    assert "http://www.w3.org" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "").replace("http://www.w3.org/1999/xlink", "")
+    assert "http://www.w3.org" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "").replace(
+        "http://www.w3.org/1999/xlink", ""
+    )
     assert "<script" not in page
 
 

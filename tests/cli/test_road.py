@@ -1,23 +1,49 @@
 """The road through the command line: every command on small simulated logs, and every bad input of the first hour."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import polars as pl
 import pytest
 
-from usermodel.cli.main import COMMANDS
+from usermodel.cli.main import COMMANDS, main
 
 TINY = ["--set", "training.max_epochs=2", "--set", "encoder.dim=16", "--set", "encoder.hidden=32"]
 
 
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def usermodel(*words, cwd, code=0):
-    command = [Path(sys.executable).parent / "usermodel", *map(str, words)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1"})
+    """Run a command line in this process: importing torch anew for each would take minutes in all."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = mock.patch.object(sys, "argv", ["usermodel", *map(str, words)])
+    environment = mock.patch.dict(os.environ, {"COLUMNS": "200", "NO_COLOR": "1"})
+    with (
+        contextlib.chdir(cwd),
+        argv,
+        environment,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    done = Done(status, out.getvalue(), err.getvalue())
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -25,7 +51,9 @@ def usermodel(*words, cwd, code=0):
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     folder = tmp_path_factory.mktemp("road")
-    usermodel("simulate", "-o", "logs", "--users", 200, "--items", 120, "--events", 4000, "--seed", 1, cwd=folder)
+    usermodel(
+        "simulate", "-o", "logs", "--users", 200, "--items", 120, "--events", 4000, "--seed", 1, cwd=folder
+    )
     columns = ["--event-type", "event_type", "--watch-time", "watch_time_ms", "--duration", "duration_ms"]
     usermodel("ingest", "logs/events.parquet", "-o", "store", *columns, "--min-user-events", 5, cwd=folder)
     usermodel("pretrain", "store", "-o", "run", "--recipe", "next-item", *TINY, cwd=folder)
@@ -35,7 +63,13 @@ def road(tmp_path_factory):
 def test_describe_knows_every_artefact(road):
     usermodel("embed", "run", "store", "-o", "described", cwd=road)
     usermodel("index", "run", "-o", "described.faiss", cwd=road)
-    kinds = {"logs": "simulated-logs", "store": "store", "run": "run", "described": "embeddings", "described.faiss": "index"}
+    kinds = {
+        "logs": "simulated-logs",
+        "store": "store",
+        "run": "run",
+        "described": "embeddings",
+        "described.faiss": "index",
+    }
     for path, kind in kinds.items():
         facts = json.loads(usermodel("describe", path, "--json", cwd=road).stdout)
         assert facts["kind"] == kind
@@ -55,7 +89,10 @@ def test_embed_writes_one_row_per_user_keyed_by_external_ids(road):
     assert frame["user_id"][0].startswith("u")
     usermodel("embed", "run", "store", "-o", "vectors", "--format", "npy", cwd=road)
     assert np.allclose(np.load(road / "vectors/users.npy"), frame["embedding"].to_numpy())
-    assert "ids need a file of their own" in usermodel("embed", "run", "store", "-o", "users.npy", cwd=road, code=2).stderr
+    assert (
+        "ids need a file of their own"
+        in usermodel("embed", "run", "store", "-o", "users.npy", cwd=road, code=2).stderr
+    )
 
 
 def test_recommend_leaves_out_what_was_seen_and_an_index_changes_nothing(road):
@@ -64,7 +101,21 @@ def test_recommend_leaves_out_what_was_seen_and_an_index_changes_nothing(road):
     usermodel("index", "run", "-o", "items.faiss", cwd=road)
     usermodel("index", "run", "-o", "items", cwd=road)
     outputs = [
-        json.loads(usermodel("recommend", "run", "store", "--users", ",".join(users), "-k", 7, "--format", "json", *more, cwd=road).stdout)
+        json.loads(
+            usermodel(
+                "recommend",
+                "run",
+                "store",
+                "--users",
+                ",".join(users),
+                "-k",
+                7,
+                "--format",
+                "json",
+                *more,
+                cwd=road,
+            ).stdout
+        )
         for more in ([], ["--index", "items.faiss"], ["--index", "items"])
     ]
     assert outputs[0] == outputs[1] == outputs[2]
@@ -73,9 +124,20 @@ def test_recommend_leaves_out_what_was_seen_and_an_index_changes_nothing(road):
     assert not {(row["user_id"], row["item_id"]) for row in outputs[0]} & seen
     assert [row["rank"] for row in outputs[0][:7]] == [1, 2, 3, 4, 5, 6, 7]
     (road / "ids.txt").write_text("\n".join(users))
-    usermodel("recommend", "run", "store", "--users", "ids.txt", "-o", "best.parquet", "--format", "parquet", cwd=road)
+    usermodel("recommend", "run", "store", "--users", "ids.txt", "-o", "best.parquet", cwd=road)
     assert pl.read_parquet(road / "best.parquet").height == 30
-    assert "users of this store" in usermodel("recommend", "run", "store", "--users", "nobody", cwd=road, code=2).stderr
+    usermodel("recommend", "run", "store", "--users", users[0], "-o", "best.csv", cwd=road)
+    assert pl.read_csv(road / "best.csv").columns == ["user_id", "rank", "item_id", "score"]
+    assert (
+        ".json, .csv or .parquet"
+        in usermodel(
+            "recommend", "run", "store", "--users", users[0], "-o", "best.txt", cwd=road, code=2
+        ).stderr
+    )
+    assert (
+        "users of this store"
+        in usermodel("recommend", "run", "store", "--users", "nobody", cwd=road, code=2).stderr
+    )
 
 
 def test_evaluate_writes_one_flat_object(road):
@@ -89,9 +151,18 @@ def test_evaluate_writes_one_flat_object(road):
     assert 0 <= scores["ndcg@10"] <= scores["hit@10"] <= 1
 
 
+def test_evaluate_refuses_another_store(road):
+    """Same items, other events: its targets may have been training data."""
+    usermodel("ingest", "logs/events.parquet", "-o", "plain", cwd=road)
+    error = usermodel("evaluate", "run", "plain", cwd=road, code=2).stderr
+    assert "expected the store of the run" in error
+
+
 def test_a_saved_recipe_replays_bit_for_bit(road):
     usermodel("pretrain", "store", "-o", "again", "--recipe", "run/config.json", cwd=road)
-    assert (road / "run/encoder/model.safetensors").read_bytes() == (road / "again/encoder/model.safetensors").read_bytes()
+    assert (road / "run/encoder/model.safetensors").read_bytes() == (
+        road / "again/encoder/model.safetensors"
+    ).read_bytes()
 
 
 def test_finished_run_resumes_to_nothing_and_is_not_replaced_by_accident(road):
@@ -109,20 +180,39 @@ def test_recipe_errors_name_the_key(road):
     assert "Did you mean 'dim'?" in error
     error = usermodel("pretrain", "store", "-o", "no", "--set", "encoder.dim=wide", cwd=road, code=2).stderr
     assert "encoder.dim" in error
-    assert "Did you mean 'next-item'?" in usermodel("pretrain", "store", "-o", "no", "--recipe", "nextitem", cwd=road, code=2).stderr
+    assert (
+        "Did you mean 'next-item'?"
+        in usermodel("pretrain", "store", "-o", "no", "--recipe", "nextitem", cwd=road, code=2).stderr
+    )
     assert not (road / "no").exists()
 
 
 BAD_LOGS = {
     "missing file": (None, [], ["log.csv", "no such file"]),
-    "missing column": ("user_id,item,timestamp\na,b,1700000000\n", [], ["log.csv", "'item_id'", "'item'", "--item"]),
+    "missing column": (
+        "user_id,item,timestamp\na,b,1700000000\n",
+        [],
+        ["log.csv", "'item_id'", "'item'", "--item"],
+    ),
     "empty file": ("", [], ["log.csv", "an empty file"]),
     "header only": ("user_id,item_id,timestamp\n", [], ["log.csv", "a header and no rows"]),
-    "not a time": ("user_id,item_id,timestamp\na,b,1700000000\na,c,yesterday\n", [], ["log.csv", "'timestamp'", "'yesterday'", "row 2"]),
-    "mixed units": ("user_id,item_id,timestamp\na,b,1700000000\na,c,1700000000000\n", [], ["1 in s", "1 in ms", "row 2"]),
+    "not a time": (
+        "user_id,item_id,timestamp\na,b,1700000000\na,c,yesterday\n",
+        [],
+        ["log.csv", "'timestamp'", "'yesterday'", "row 2"],
+    ),
+    "mixed units": (
+        "user_id,item_id,timestamp\na,b,1700000000\na,c,1700000000000\n",
+        [],
+        ["1 in s", "1 in ms", "row 2"],
+    ),
     "naive text": ("user_id,item_id,timestamp\na,b,2024-01-01 10:00:00\n", [], ["--tz"]),
     "wrong separator": ("user_id;item_id;timestamp\na;b;1700000000\n", [], ["'user_id;item_id;timestamp'"]),
-    "k-core leaves nothing": ("user_id,item_id,timestamp\na,b,1700000000\n", ["--min-user-events", "5"], ["--min-user-events"]),
+    "k-core leaves nothing": (
+        "user_id,item_id,timestamp\na,b,1700000000\n",
+        ["--min-user-events", "5"],
+        ["--min-user-events"],
+    ),
 }
 
 
@@ -161,9 +251,17 @@ def test_a_flipped_bit_in_a_store_is_an_integrity_error(road, tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, tmp_path):
-    assert "Usage: usermodel" in usermodel(command, "--help", cwd=tmp_path).stdout
+    assert f"{command} [OPTIONS]" in usermodel(command, "--help", cwd=tmp_path).stdout
 
 
 def test_usage_errors_exit_2(tmp_path):
     assert "No such option" in usermodel("ingest", "--nope", cwd=tmp_path, code=2).stderr
     usermodel("nonsense", cwd=tmp_path, code=2)
+
+
+def test_the_installed_command(tmp_path):
+    """One real process: the entry point, the exit code, nothing on standard output."""
+    command = [Path(sys.executable).parent / "usermodel", "ingest", "absent.csv", "-o", "store"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: absent.csv: expected a log file; found no such file.")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-
 import tiny
 
 from usermodel.embeddings.files import load_table, save_tables
@@ -54,7 +53,9 @@ def test_n_events_counts_the_whole_history_and_only_the_window_is_read(made, tmp
 def test_progress_ends_at_the_number_of_users(made):
     store, run = made
     calls = []
-    UserEncoder.load(run).encode(store, batch_events=20, on_progress=lambda done, total: calls.append((done, total)))
+    UserEncoder.load(run).encode(
+        store, batch_events=20, on_progress=lambda done, total: calls.append((done, total))
+    )
     assert calls == sorted(calls)
     assert calls[-1] == (30, 30)
 
@@ -72,6 +73,10 @@ def test_another_vocabulary_and_unknown_users_are_refused(made, tmp_path):
     encoder = UserEncoder.load(run)
     with pytest.raises(MismatchError, match="a vocabulary that starts with the 25 ids of the encoder"):
         encoder.encode(tiny.make_store(tmp_path / "other", n_items=9))
+    with pytest.raises(DataError, match=r"a list of str ids; found 1 of type int"):
+        encoder.encode(store, users=[1])
+    with pytest.raises(DataError, match=r"a list of str ids; found 'u001' of type str"):
+        encoder.encode(store, users="u001")
     with pytest.raises(DataError, match="expected users of this store; found 'nobody'"):
         encoder.encode(store, users=["nobody"])
 

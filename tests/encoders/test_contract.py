@@ -28,7 +28,9 @@ def implementations() -> list[type[EncoderConfig]]:
         found += [
             value
             for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, EncoderConfig) and value.__module__ == module.__name__
+            if isinstance(value, type)
+            and issubclass(value, EncoderConfig)
+            and value.__module__ == module.__name__
         ]
     return [cls for cls in found if cls is not EncoderConfig]
 
@@ -47,7 +49,9 @@ def variants(cls: type[EncoderConfig]) -> list[EncoderConfig]:
 
 def name_of(config: EncoderConfig) -> str:
     plain, base = config.to_dict(), type(config)().to_dict() | SMALL
-    return type(config).__name__ + "".join(f"-{value}" for key, value in plain.items() if base.get(key) != value)
+    return type(config).__name__ + "".join(
+        f"-{value}" for key, value in plain.items() if base.get(key) != value
+    )
 
 
 CONFIGS = [config for cls in implementations() for config in variants(cls)]
@@ -108,7 +112,9 @@ def test_a_vector_does_not_depend_on_the_rest_of_the_batch(config, make_batch):
     for number, own in enumerate(users):
         alone = encoder(make_batch(own))
         torch.testing.assert_close(together.users[number], alone.users[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(shuffled.users[len(users) - 1 - number], alone.users[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            shuffled.users[len(users) - 1 - number], alone.users[0], atol=1e-5, rtol=1e-5
+        )
         events = split(together.events, make_batch(*users))[number]
         torch.testing.assert_close(events, alone.events, atol=1e-5, rtol=1e-5)
 
@@ -150,7 +156,9 @@ def test_the_gradient_reaches_every_weight(config, make_batch):
     out = encoder(make_batch(*histories(20)))
     loss = (out.events * torch.randn_like(out.events)).sum() + (out.users * torch.randn_like(out.users)).sum()
     loss.backward()
-    lost = [name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()]
+    lost = [
+        name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.any()
+    ]
     assert lost == []
 
 

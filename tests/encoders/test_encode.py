@@ -27,7 +27,10 @@ def test_rows_come_back_in_the_order_given_whatever_the_batches(store, batch_eve
     order = np.random.default_rng(0).permutation(len(examples))
     found = encode(encoder, store, examples.take(order), batch_events=batch_events)
     with torch.no_grad():
-        wanted = [encoder(collate(store, examples.take(order[i : i + 1]))).users[0].numpy() for i in range(len(order))]
+        wanted = [
+            encoder(collate(store, examples.take(order[i : i + 1]))).users[0].numpy()
+            for i in range(len(order))
+        ]
     np.testing.assert_allclose(found, np.stack(wanted), atol=1e-5, rtol=1e-5)
     assert found.dtype == np.float32
 
@@ -55,7 +58,9 @@ def test_the_mode_comes_back_after_an_error(store):
 
 def test_progress_rises_to_everyone(store):
     seen = []
-    encode(build(store), store, all_histories(store), batch_events=30, on_progress=lambda *now: seen.append(now))
+    encode(
+        build(store), store, all_histories(store), batch_events=30, on_progress=lambda *now: seen.append(now)
+    )
     done = [now for now, _ in seen]
     assert done == sorted(set(done))
     assert seen[-1] == (store.n_users, store.n_users)
@@ -76,7 +81,9 @@ def test_nobody(store):
 
 
 def test_a_store_with_more_items_than_the_encoder_knows_is_refused(store):
-    with pytest.raises(MismatchError, match=f"at most {store.n_items - 1} items; found {store.n_items} items in "):
+    with pytest.raises(
+        MismatchError, match=f"at most {store.n_items - 1} items; found {store.n_items} items in "
+    ):
         encode(build(store, store.n_items - 1), store, all_histories(store))
     assert encode(build(store, store.n_items + 5), store, all_histories(store)).any()
 
@@ -94,5 +101,7 @@ def test_an_item_index_outside_the_vocabulary_is_named_before_it_reaches_the_tab
     items[store.offsets[5] - 1] = wrong
     np.save(store.path / "items.npy", items)
     damaged = SequenceStore.open(store.path)
-    with pytest.raises(IntegrityError, match=f"expected item indices 1 to {store.n_items}; found the index {wrong}"):
+    with pytest.raises(
+        IntegrityError, match=f"expected item indices 1 to {store.n_items}; found the index {wrong}"
+    ):
         encode(build(store), damaged, all_histories(damaged))

@@ -46,7 +46,10 @@ def test_loads_from_the_folder_or_its_run(folder):
         saved = io.load(path)
         assert saved.config == CONFIG
         assert saved.vocabulary.ids.to_list() == VOCABULARY.ids.to_list()
-        assert all(torch.equal(saved.module.state_dict()[name], value) for name, value in build().state_dict().items())
+        assert all(
+            torch.equal(saved.module.state_dict()[name], value)
+            for name, value in build().state_dict().items()
+        )
 
 
 def test_the_same_encoder_has_the_same_hash_and_another_has_not(folder, tmp_path):
@@ -133,7 +136,9 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder, change):
         io.load(folder)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "not json", '{"n_items": "many", "encoder": {}}', '{"n_items": 5, "encoder": 3}'])
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "not json", '{"n_items": "many", "encoder": {}}', '{"n_items": 5, "encoder": 3}']
+)
 def test_a_configuration_that_is_none_is_named(folder, text):
     (folder / "config.json").write_text(text)
     reseal(folder)

@@ -14,7 +14,9 @@ HISTORIES = [[3, 1, 4, 1, 5], [9], [], [2, 6, 5, 3, 5, 8, 9, 7], [30, 29], [1, 1
 
 def build(**changes) -> Transformer:
     torch.manual_seed(0)
-    config = TransformerConfig(**({"dim": 12, "heads": 3, "hidden": 20, "layers": 2, "max_history": 8} | changes))
+    config = TransformerConfig(
+        **({"dim": 12, "heads": 3, "hidden": 20, "layers": 2, "max_history": 8} | changes)
+    )
     encoder = config.build(N_ITEMS)
     for name, weight in encoder.named_parameters():
         if name != "items.weight":
@@ -74,9 +76,8 @@ def reference(encoder: Transformer, heads: int, pre: bool, readout: str, ids: li
             x = norm(x + feed(x), own + "norm_feed_forward")
     if pre:
         x = norm(x, "norm_out")
-    if readout == "attention":
-        return x, torch.softmax(x @ p["pooling.query"], 0) @ x
-    return x, x[-1] if readout == "last" else x.mean(0)
+    query = p.get("pooling.query", torch.zeros(dim))
+    return x, {"last": x[-1], "mean": x.mean(0), "attention": torch.softmax(x @ query, 0) @ x}[readout]
 
 
 @pytest.mark.parametrize("readout", ["last", "mean", "attention"])
@@ -86,12 +87,15 @@ def test_equals_the_plain_transformer(make_batch, norm, causal, positions, reado
     encoder = build(norm=norm, causal=causal, positions=positions, readout=readout)
     found = encoder(make_batch(*HISTORIES))
     wanted = [reference(encoder, 3, norm == "pre", readout, ids) for ids in HISTORIES]
-    torch.testing.assert_close(found.events, torch.cat([events for events, _ in wanted]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        found.events, torch.cat([events for events, _ in wanted]), atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(found.users, torch.stack([user for _, user in wanted]), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("norm", "causal", "positions"), [("post", True, "relative"), ("pre", False, "relative"), ("post", True, "from_end")]
+    ("norm", "causal", "positions"),
+    [("post", True, "relative"), ("pre", False, "relative"), ("post", True, "from_end")],
 )
 def test_gradients_equal_the_plain_transformers(make_batch, norm, causal, positions):
     encoder = build(norm=norm, causal=causal, positions=positions, readout="attention")
@@ -135,7 +139,10 @@ def test_heads_must_divide_dim():
         TransformerConfig().override({"heads": 7})
 
 
-@pytest.mark.parametrize(("key", "value"), [("dim", 0), ("layers", 0), ("max_history", 0), ("dropout", 1.0), ("norm", "both"), ("widht", 3)])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("dim", 0), ("layers", 0), ("max_history", 0), ("dropout", 1.0), ("norm", "both"), ("widht", 3)],
+)
 def test_values_that_cannot_be_are_refused_by_name(key, value):
     with pytest.raises(ConfigError, match=key):
         TransformerConfig().override({key: value})

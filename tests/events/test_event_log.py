@@ -1,5 +1,6 @@
 """EventLog on disk: sorted, one shard per user, checked on opening, all or nothing."""
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -49,6 +50,15 @@ def test_rows_are_sorted_with_ties_in_file_order_and_users_stay_together(tmp_pat
         assert one.height >= shard
         assert one.filter(pl.col("user_id") != one["user_id"][-1]).height < shard
     assert EventLog.open(folder / "log").frame.collect().rows() == in_order(events)
+
+
+def test_many_ties_keep_the_order_of_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    user, item, time = rng.integers(0, 3, 20_000), rng.permutation(20_000), T0 + rng.integers(0, 2, 20_000)
+    log = read_events(pl.DataFrame({"user_id": user, "item_id": item, "timestamp": time}))
+    expected = [str(item[row]) for row in np.lexsort((time, user))]
+    assert log.scan().collect()["item_id"].to_list() == expected
+    assert log.write(tmp_path / "log").frame.collect()["item_id"].to_list() == expected
 
 
 def test_the_files_have_the_schema_and_the_manifest_the_counts(tmp_path, tiny_log):

@@ -357,8 +357,8 @@ def test_a_column_name_that_stands_twice(tmp_path):
     [
         ("", "expected at least one event; found an empty file. Check the export."),
         ("\n\n", "expected at least one event; found an empty file. Check the export."),
-        (HEADER, "expected at least one event; found no row. Check the export."),
-        (HEADER + "\n\n", "expected at least one event; found no row. Check the export."),
+        (HEADER, "expected at least one event; found a header and no rows. Check the export."),
+        (HEADER + "\n\n", "expected at least one event; found a header and no rows. Check the export."),
         (CSV.encode("utf-16"), "expected text in UTF-8; found UTF-16. Re-encode it, for example with: iconv -f utf-16 -t utf-8."),
         (CSV.encode() + b"\xff,b,1700000000\n", "expected a readable csv file; found invalid utf-8 sequence. Check format, separator and quotes."),
         (CSV + "a,b,1700000000,more\n", "expected a readable csv file; found more fields than defined in 'Schema'. Check format, separator and quotes."),

@@ -18,7 +18,9 @@ def gradients(loss, *of):
     return torch.autograd.grad(loss, of)
 
 
-@pytest.mark.parametrize(("rows", "logits"), [(64, 1 << 25), (1, 1 << 25), (149, 1 << 25), (10_000, 1 << 25), (64, 100), (64, 1)])
+@pytest.mark.parametrize(
+    ("rows", "logits"), [(64, 1 << 25), (1, 1 << 25), (149, 1 << 25), (10_000, 1 << 25), (64, 100), (64, 1)]
+)
 def test_value_and_gradients_equal_torchs_for_every_chunk_size(monkeypatch, rows, logits):
     monkeypatch.setattr(softmax, "CHUNK_ROWS", rows)
     monkeypatch.setattr(softmax, "CHUNK_LOGITS", logits)

@@ -32,7 +32,9 @@ class Table:
 
 def store_of(path, histories: list[list[int]]) -> SequenceStore:
     """Item ids are two digits, so that the index of item ``i`` is its place in sorted order."""
-    rows = [(f"u{u:03d}", f"i{item:02d}", t) for u, items in enumerate(histories) for t, item in enumerate(items)]
+    rows = [
+        (f"u{u:03d}", f"i{item:02d}", t) for u, items in enumerate(histories) for t, item in enumerate(items)
+    ]
     frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
     return build_store(read_events(frame, time_unit="order"), path)
 
@@ -40,7 +42,9 @@ def store_of(path, histories: list[list[int]]) -> SequenceStore:
 @pytest.fixture
 def store(tmp_path) -> SequenceStore:
     rng = np.random.default_rng(0)
-    return store_of(tmp_path / "store", [rng.integers(0, 25, rng.integers(1, 40)).tolist() for _ in range(60)])
+    return store_of(
+        tmp_path / "store", [rng.integers(0, 25, rng.integers(1, 40)).tolist() for _ in range(60)]
+    )
 
 
 def examples_of(store: SequenceStore, part: str = "test", max_history: int = 50) -> Examples:
@@ -60,7 +64,9 @@ def naive(scores: np.ndarray, store: SequenceStore, examples: Examples, name: st
         gains = []
         for rank in range(above + 1, above + tied + 2):
             inside = kind == "mrr" or rank <= int(k)
-            gains.append(inside * (1 if kind == "hit" else 1 / rank if kind == "mrr" else 1 / np.log2(rank + 1)))
+            gains.append(
+                inside * (1 if kind == "hit" else 1 / rank if kind == "mrr" else 1 / np.log2(rank + 1))
+            )
         values.append(sum(gains) / len(gains))
     return values
 
@@ -80,7 +86,9 @@ def test_equals_a_naive_loop(monkeypatch, store, part, kind):
     examples = examples_of(store, part)
     ranks = rank_targets(Table(torch.from_numpy(scores)), store, examples)
     for name in NAMES:
-        np.testing.assert_allclose(ranks.metric(name), naive(scores, store, examples, name), atol=1e-12, rtol=0)
+        np.testing.assert_allclose(
+            ranks.metric(name), naive(scores, store, examples, name), atol=1e-12, rtol=0
+        )
 
 
 def test_a_constant_scorer_hits_at_chance(store):
@@ -127,7 +135,9 @@ def test_a_score_that_is_not_finite_names_the_user(store, bad):
 
 
 def test_a_scorer_of_another_catalogue_is_refused(store):
-    with pytest.raises(MismatchError, match=f"expected {store.n_items} items; found {store.n_items + 1} items"):
+    with pytest.raises(
+        MismatchError, match=f"expected {store.n_items} items; found {store.n_items + 1} items"
+    ):
         rank_targets(Table(torch.zeros(store.n_users, store.n_items + 1)), store, examples_of(store))
 
 

@@ -32,7 +32,9 @@ def over_all_orders(name: str, scores: np.ndarray, target: int) -> float:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("scores", [[1, 1, 1, 1, 1], [3, 2, 2, 2, 1, 1], [-1, -2, -2, -5, -5, -5], [0, 1, 2, 3, 4]])
+@pytest.mark.parametrize(
+    "scores", [[1, 1, 1, 1, 1], [3, 2, 2, 2, 1, 1], [-1, -2, -2, -5, -5, -5], [0, 1, 2, 3, 4]]
+)
 def test_ties_are_the_mean_over_all_orders(name, scores):
     scores = np.array(scores, dtype=float)
     for target in range(len(scores)):
@@ -47,7 +49,9 @@ def test_ndcg_equals_scikit_learn_with_its_tie_averaging(scores, data, k):
     target = data.draw(st.integers(0, len(scores) - 1))
     relevance = np.zeros((1, len(scores)))
     relevance[0, target] = 1
-    assert ranks_of(scores, target).ndcg(k)[0] == pytest.approx(ndcg_score(relevance, scores[None], k=k), abs=1e-12)
+    assert ranks_of(scores, target).ndcg(k)[0] == pytest.approx(
+        ndcg_score(relevance, scores[None], k=k), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 100, 12_101])
@@ -55,7 +59,9 @@ def test_a_constant_scorer_scores_at_chance(n):
     ranks = ranks_of(np.zeros(n), 0)
     for k in (1, 5, 10):
         assert ranks.hit(k)[0] == pytest.approx(min(k, n) / n, abs=1e-12)
-        assert ranks.ndcg(k)[0] == pytest.approx(sum(gain(f"ndcg@{k}", r) for r in range(1, n + 1)) / n, abs=1e-12)
+        assert ranks.ndcg(k)[0] == pytest.approx(
+            sum(gain(f"ndcg@{k}", r) for r in range(1, n + 1)) / n, abs=1e-12
+        )
     assert ranks.mrr()[0] == pytest.approx(sum(1 / r for r in range(1, n + 1)) / n, abs=1e-12)
 
 
@@ -65,7 +71,10 @@ def test_many_users_at_once_equal_one_at_a_time():
     candidates = higher + equal + rng.integers(1, 100, 200)
     together = Ranks(higher, equal, candidates)
     for name in NAMES:
-        alone = [Ranks(higher[i : i + 1], equal[i : i + 1], candidates[i : i + 1]).metric(name)[0] for i in range(200)]
+        alone = [
+            Ranks(higher[i : i + 1], equal[i : i + 1], candidates[i : i + 1]).metric(name)[0]
+            for i in range(200)
+        ]
         np.testing.assert_allclose(together.metric(name), alone, atol=1e-12, rtol=0)
 
 
@@ -75,7 +84,9 @@ def test_no_users():
     assert all(ranks.metric(name).shape == (0,) for name in NAMES)
 
 
-@pytest.mark.parametrize("name", ["recall@10", "hit", "hit@", "hit@0", "hit@-1", "ndcg@ten", "NDCG@10", "mrr@10", "", "hit@10 "])
+@pytest.mark.parametrize(
+    "name", ["recall@10", "hit", "hit@", "hit@0", "hit@-1", "ndcg@ten", "NDCG@10", "mrr@10", "", "hit@10 "]
+)
 def test_an_unknown_metric_is_refused_and_not_taken_for_another(name):
     ranks = ranks_of(np.arange(4.0), 0)
     with pytest.raises(ConfigError, match="expected hit@K, ndcg@K or mrr"):

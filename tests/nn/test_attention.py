@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import jaxtyping
 import pytest
 import torch
@@ -36,14 +38,14 @@ def additive_mask(module: SelfAttention, n: int) -> torch.Tensor:
 def reference(module: SelfAttention, x: torch.Tensor) -> torch.Tensor:
     """torch's own attention, one user at a time, with explicit masks."""
     outs = []
-    for start, stop in zip(OFFSETS, OFFSETS[1:], strict=False):
+    for start, stop in pairwise(OFFSETS.tolist()):
         if stop == start:
             continue
         part = x[start:stop, None]
         out, _ = F.multi_head_attention_forward(
             part, part, part, DIM, HEADS, module.qkv.weight, module.qkv.bias, None, None, False, 0.0,
             module.out.weight, module.out.bias, training=False, need_weights=False,
-            attn_mask=additive_mask(module, int(stop - start)),
+            attn_mask=additive_mask(module, stop - start),
         )  # fmt: skip
         outs.append(out[:, 0])
     return torch.cat(outs)

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -33,7 +34,9 @@ def torch_layer(ours: Block, norm: str) -> nn.TransformerEncoderLayer:
         "norm1.": ours.norm_attention,
         "norm2.": ours.norm_feed_forward,
     }
-    layer.load_state_dict({name + kind: getattr(part, kind) for name, part in names.items() for kind in ("weight", "bias")})
+    layer.load_state_dict(
+        {name + kind: getattr(part, kind) for name, part in names.items() for kind in ("weight", "bias")}
+    )
     # The layer's fast path is another implementation; training mode with no dropout takes the plain one.
     return layer.train()
 
@@ -45,12 +48,14 @@ def test_equals_torchs_encoder_layer(norm, causal):
     layer = torch_layer(ours, norm)
     x = torch.randn(11, DIM)
     found = ours(x, Layout.of(OFFSETS))
-    for start, stop in zip(OFFSETS, OFFSETS[1:], strict=False):
-        n = int(stop - start)
+    for start, stop in pairwise(OFFSETS.tolist()):
+        n = stop - start
         if n == 0:
             continue
         mask = nn.Transformer.generate_square_subsequent_mask(n) if causal else torch.zeros(n, n)
-        torch.testing.assert_close(found[start:stop], layer(x[start:stop, None], src_mask=mask)[:, 0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            found[start:stop], layer(x[start:stop, None], src_mask=mask)[:, 0], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_feed_forward_uses_the_exact_gelu():
@@ -59,7 +64,9 @@ def test_feed_forward_uses_the_exact_gelu():
     x = 3 * torch.randn(7, 3)
     h = x @ module.up.weight.T + module.up.bias
     gelu = torch.tensor([[v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in row] for row in h.tolist()])
-    torch.testing.assert_close(module(x), gelu @ module.down.weight.T + module.down.bias, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        module(x), gelu @ module.down.weight.T + module.down.bias, atol=1e-6, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])

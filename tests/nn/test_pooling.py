@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ def pooling(readout: str) -> Pooling:
 
 def reference(module: Pooling, readout: str, events: torch.Tensor) -> torch.Tensor:
     rows = []
-    for start, stop in zip(OFFSETS.tolist(), OFFSETS.tolist()[1:], strict=False):
+    for start, stop in pairwise(OFFSETS.tolist()):
         own = events[start:stop]
         if not len(own):
             rows.append(torch.zeros(DIM, dtype=events.dtype))

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,10 +28,12 @@ def test_each_rectangle_holds_whole_users_on_the_left_and_zeros_on_the_right(len
     layout = Layout.of(offsets)
     x = torch.arange(1, sum(lengths) + 1, dtype=torch.float32)[:, None]
     padded = layout.pad(x)[:, 0]
-    wanted = sorted(x[start:stop, 0].tolist() for start, stop in zip(offsets, offsets[1:], strict=False) if stop > start)
+    wanted = sorted(x[start:stop, 0].tolist() for start, stop in pairwise(offsets.tolist()) if stop > start)
     found = []
     for one in layout.rectangles:
-        for row, length in zip(padded[one.start : one.stop].view(one.n, one.width), one.lengths.tolist(), strict=True):
+        for row, length in zip(
+            padded[one.start : one.stop].view(one.n, one.width), one.lengths.tolist(), strict=True
+        ):
             found.append(row[:length].tolist())
             assert not row[length:].any()
     assert sorted(found) == wanted

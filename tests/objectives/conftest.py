@@ -14,6 +14,8 @@ def make_batch():
         flat = [item for history in histories for item in history]
         times = [1_000 + place for history in histories for place in range(len(history))]
         offsets = torch.tensor([0, *(len(history) for history in histories)]).cumsum(0)
-        return JaggedBatch(torch.tensor(flat, dtype=torch.int64), torch.tensor(times, dtype=torch.int64), offsets)
+        return JaggedBatch(
+            torch.tensor(flat, dtype=torch.int64), torch.tensor(times, dtype=torch.int64), offsets
+        )
 
     return make

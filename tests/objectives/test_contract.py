@@ -26,7 +26,9 @@ def implementations() -> list[type[ObjectiveConfig]]:
         found += [
             value
             for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, ObjectiveConfig) and value.__module__ == module.__name__
+            if isinstance(value, type)
+            and issubclass(value, ObjectiveConfig)
+            and value.__module__ == module.__name__
         ]
     return [cls for cls in found if cls is not ObjectiveConfig]
 
@@ -36,7 +38,9 @@ contract = pytest.mark.parametrize("cls", implementations(), ids=lambda cls: cls
 
 def build(cls: type[ObjectiveConfig], seed: int = 0, **changes) -> tuple[EncoderModule, Objective]:
     """The objective with an encoder it accepts: causal where it may be."""
-    config = TransformerConfig(dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1).override(changes)
+    config = TransformerConfig(
+        dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1
+    ).override(changes)
     for causal in (True, False):
         torch.manual_seed(seed)
         encoder = config.override({"causal": causal}).build(N_ITEMS)
@@ -62,9 +66,7 @@ def test_the_configuration_survives_json(cls):
 
 
 @contract
-@pytest.mark.parametrize(
-    "users", [[[1, 2, 3, 4]], [[5]], [[5], [6], [7]], [[], [8]], [[], []], []], ids=str
-)
+@pytest.mark.parametrize("users", [[[1, 2, 3, 4]], [[5]], [[5], [6], [7]], [[], [8]], [[], []], []], ids=str)
 def test_the_loss_is_finite_for_the_smallest_batches(cls, make_batch, users):
     encoder, objective = build(cls)
     output = objective(encoder, make_batch(*users))
@@ -107,7 +109,9 @@ def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(cls, ma
     output = objective(encoder, make_batch(*histories()))
     output.loss.backward()
     modules = nn.ModuleDict({"encoder": encoder, "objective": objective})
-    lost = [name for name, weight in modules.named_parameters() if weight.grad is None or not weight.grad.any()]
+    lost = [
+        name for name, weight in modules.named_parameters() if weight.grad is None or not weight.grad.any()
+    ]
     # A read-out that this objective does not use has no gradient.
     assert [name for name in lost if "pooling" not in name] == []
 

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-
 import tiny
 
 from usermodel.embeddings.files import save_tables
@@ -29,7 +28,10 @@ def brute_force(store, users, items, k, exclude):
         seen = set(store.items[store.offsets[row] : store.offsets[row + 1]].tolist()) if exclude else set()
         scores = items.to_numpy() @ users[user]
         best = [p for p in np.argsort(-scores, kind="stable") if p + 1 not in seen][:k]
-        out += [(user, rank, items.ids[int(p)], pytest.approx(float(scores[p]), abs=1e-5)) for rank, p in enumerate(best, 1)]
+        out += [
+            (user, rank, items.ids[int(p)], pytest.approx(float(scores[p]), abs=1e-5))
+            for rank, p in enumerate(best, 1)
+        ]
     return out
 
 

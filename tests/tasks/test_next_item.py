@@ -49,12 +49,17 @@ def test_seen_is_the_whole_history_not_the_window(tmp_path):
     store = make(tmp_path / "s", {"u1": "abcd", "u2": "abcd"})
     task = NextItem(ks=(1,), max_history=1)
     results = task.score(Fixed(4.0, 3.0, 2.0, 1.0), store, task.requests(store))
-    assert value(results, "hit@1") == 1.0  # a and b lie outside the window of one, and are left out all the same
+    assert (
+        value(results, "hit@1") == 1.0
+    )  # a and b lie outside the window of one, and are left out all the same
 
 
 def test_validation_items_count_as_seen_for_the_test_target(tmp_path):
     store = make(tmp_path / "s", {"u1": "abc"})
-    assert value(NextItem(ks=(1,)).score(Fixed(1.0, 3.0, 2.0), store, NextItem().requests(store)), "hit@1") == 1.0
+    assert (
+        value(NextItem(ks=(1,)).score(Fixed(1.0, 3.0, 2.0), store, NextItem().requests(store)), "hit@1")
+        == 1.0
+    )
     valid = NextItem(part="valid", ks=(1,))
     assert value(valid.score(Fixed(1.0, 2.0, 3.0), store, valid.requests(store)), "hit@1") == 0.0
 
@@ -70,7 +75,11 @@ def test_a_constant_scorer_scores_at_chance(tmp_path):
 def test_intervals_and_counts(tmp_path):
     store = make(tmp_path / "s", {"u1": "abd", "u2": "dba", "u3": "ca"})
     task = NextItem(ks=(1,))
-    result = next(one for one in task.score(Fixed(4.0, 3.0, 2.0, 1.0), store, task.requests(store)) if one.metric == "mrr")
+    result = next(
+        one
+        for one in task.score(Fixed(4.0, 3.0, 2.0, 1.0), store, task.requests(store))
+        if one.metric == "mrr"
+    )
     assert result.n == 3
     assert result.low < result.value < result.high
     assert "seen = the whole history" in result.definition
@@ -91,7 +100,11 @@ def test_under_a_global_split_every_history_is_strictly_earlier_than_its_target(
     rng = np.random.default_rng(0)
     times = 1_700_000_000 + rng.integers(0, 40, 200)
     frame = pl.DataFrame(
-        {"user_id": [f"u{n % 17}" for n in range(200)], "item_id": [f"i{n % 23}" for n in range(200)], "timestamp": times}
+        {
+            "user_id": [f"u{n % 17}" for n in range(200)],
+            "item_id": [f"i{n % 23}" for n in range(200)],
+            "timestamp": times,
+        }
     )
     store = build_store(read_events(frame), tmp_path / "s")
     for part in ("valid", "test"):

@@ -57,7 +57,9 @@ def recipe() -> Recipe:
 def facts(folder: Path) -> dict:
     """All of a finished run but the clock: weights bit for bit, metrics digit for digit."""
     with (folder / "metrics.csv").open(newline="") as file:
-        rows = [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        rows = [
+            {key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)
+        ]
     meta = manifest.read(folder, "run", verify=True).meta
     return {
         "weights": (folder / "encoder" / "model.safetensors").read_bytes(),

@@ -28,9 +28,7 @@ def step(modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, number: int) 
 
 def state_at(number: int) -> State:
     history = [{"epoch": 1, "loss": 0.1 + 0.2, "ndcg@10": 1 / 3}]
-    return State(
-        "hash", 1, number % 7, number, 2.5, 9, {"ndcg@10": 1 / 3}, 1 / 3, 1, 0, 12.5, history
-    )
+    return State("hash", 1, number % 7, number, 2.5, 9, {"ndcg@10": 1 / 3}, 1 / 3, 1, 0, 12.5, history)
 
 
 def trained(folder: Path, *steps: int) -> list[tuple[int, dict[str, torch.Tensor]]]:
@@ -40,7 +38,9 @@ def trained(folder: Path, *steps: int) -> list[tuple[int, dict[str, torch.Tensor
     for number in range(1, max(steps) + 1):
         step(modules, optimiser, number)
         if number in steps:
-            checkpoint.save(folder, modules, optimiser, state_at(number), {"w": torch.full((2,), float(number))})
+            checkpoint.save(
+                folder, modules, optimiser, state_at(number), {"w": torch.full((2,), float(number))}
+            )
             kept.append((number, {name: value.clone() for name, value in modules.state_dict().items()}))
     return kept
 
@@ -102,7 +102,7 @@ def test_the_two_latest_are_kept(tmp_path):
 
 def test_restored_tensors_do_not_live_in_the_file(tmp_path):
     trained(tmp_path, 1, 2)
-    modules, optimiser, _, best, _ = restored(tmp_path)
+    _, optimiser, _, best, _ = restored(tmp_path)
     for path in tmp_path.rglob("*.safetensors"):
         path.write_bytes(bytes(path.stat().st_size))
     assert best["w"].tolist() == [2, 2]
@@ -143,7 +143,9 @@ def test_all_damaged_is_an_error_and_nothing_is_removed(tmp_path):
     trained(tmp_path, 4, 5)
     for number in (4, 5):
         damage(tmp_path / f"step-{number:010d}" / "model.safetensors", "cut")
-    with pytest.raises(IntegrityError, match=r"expected an intact checkpoint; found .*step-0000000005.* --overwrite"):
+    with pytest.raises(
+        IntegrityError, match=r"expected an intact checkpoint; found .*step-0000000005.* --overwrite"
+    ):
         restored(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -174,8 +176,10 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
 
 
 def test_a_failed_save_leaves_the_earlier_ones(tmp_path, monkeypatch):
-    earlier, _ = trained(tmp_path, 4, 5)
-    monkeypatch.setattr(checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    trained(tmp_path, 4, 5)
+    monkeypatch.setattr(
+        checkpoint, "save_file", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     modules, optimiser = build()
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, modules, optimiser, state_at(6), {})

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from usermodel.batch import collate
-from usermodel.errors import ConfigError, InterruptedRunError, IntegrityError, NumericError
+from usermodel.errors import ConfigError, IntegrityError, InterruptedRunError, NumericError
 from usermodel.losses.softmax import full_softmax
 from usermodel.objectives.next_item import NextItem
 from usermodel.objectives.protocol import ObjectiveOutput
@@ -75,12 +75,21 @@ def test_it_learns(store, recipe, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(store, recipe, tmp_path):
-    a, b, c = (run(make_loop(store, recipe, tmp_path / n, seed=seed)) for n, seed in [("a", 7), ("b", 7), ("c", 8)])
+    a, b, c = (
+        run(make_loop(store, recipe, tmp_path / n, seed=seed)) for n, seed in [("a", 7), ("b", 7), ("c", 8)]
+    )
     assert same(a, b)
     assert not same(a, c)
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "bf16", "optimiser": "adamw", "weight_decay": 0.1, "warmup_steps": 9}, {"batch_users": 7, "max_steps": 20}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"precision": "bf16", "optimiser": "adamw", "weight_decay": 0.1, "warmup_steps": 9},
+        {"batch_users": 7, "max_steps": 20},
+    ],
+)
 def test_stopped_at_any_step_and_resumed_equals_uninterrupted(store, recipe, tmp_path, changes):
     whole = run(make_loop(store, recipe, tmp_path / "whole", **changes))
     steps = whole.state.step
@@ -207,23 +216,32 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser(store, recipe, tmp
         step(examples)
 
     loop._step = spy
-    with pytest.raises(NumericError, match=r"expected a finite loss; found nan in step 4, with users such as \['u\d"):
+    with pytest.raises(
+        NumericError, match=r"expected a finite loss; found nan in step 4, with users such as \['u\d"
+    ):
         loop.run(real_validation(loop))
     assert all(torch.equal(weights_of(loop)[name], value) for name, value in seen[3].items())
     assert not all(torch.equal(seen[2][name], value) for name, value in seen[3].items())
     assert loop.state.step == 3
-    assert [path.name for path in sorted(loop.checkpoints.iterdir())] == ["step-0000000002", "step-0000000003"]
+    assert [path.name for path in sorted(loop.checkpoints.iterdir())] == [
+        "step-0000000002",
+        "step-0000000003",
+    ]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_metric_that_is_not_finite_is_an_error(store, recipe, tmp_path, value):
-    with pytest.raises(NumericError, match="ndcg@10: expected a finite metric; found (nan|inf) after epoch 1"):
+    with pytest.raises(
+        NumericError, match=r"ndcg@10: expected a finite metric; found (nan|inf) after epoch 1"
+    ):
         run(make_loop(store, recipe, tmp_path), lambda _: {"ndcg@10": value})
 
 
 @pytest.mark.parametrize(("metrics", "found"), [({"auc": 0.5}, "auc"), ({}, "none")])
 def test_a_monitor_that_is_not_there_is_named(store, recipe, tmp_path, metrics, found):
-    with pytest.raises(ConfigError, match=f"training.monitor: expected a metric of the validation; found {found}"):
+    with pytest.raises(
+        ConfigError, match=rf"training\.monitor: expected a metric of the validation; found {found}"
+    ):
         run(make_loop(store, recipe, tmp_path), lambda _: metrics)
 
 
@@ -267,7 +285,10 @@ def test_precision_is_what_the_recipe_says(store, recipe, tmp_path):
     assert not kinds["fp32"].bf16
     assert kinds["bf16"].bf16
     assert kinds["auto"].bf16 == has_bf16(kinds["auto"].fabric.device)
-    a, b = (run(make_loop(store, recipe, tmp_path / name, precision=name, max_epochs=1)) for name in ("fp32", "bf16"))
+    a, b = (
+        run(make_loop(store, recipe, tmp_path / name, precision=name, max_epochs=1))
+        for name in ("fp32", "bf16")
+    )
     assert a.state.history[0]["loss"] != b.state.history[0]["loss"]
     assert a.state.history[0]["loss"] == pytest.approx(b.state.history[0]["loss"], rel=0.02)
     assert all(value.dtype == torch.float32 for value in weights_of(b).values())

@@ -90,7 +90,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(whole, store, re
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_stops_and_resume_continues_bit_for_bit(whole, store, recipe, tmp_path, run_facts, number):
+def test_a_signal_saves_and_stops_and_resume_continues_bit_for_bit(
+    whole, store, recipe, tmp_path, run_facts, number
+):
     handlers = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
     for steps in (3, 4, 2):
         with pytest.raises(InterruptedRunError) as caught:
@@ -130,7 +132,9 @@ def test_killed_at_random_moments_and_resumed_equals_uninterrupted(store, recipe
     context.set_forkserver_preload(["usermodel.training.pretrain"])
 
     def start():
-        process = context.Process(target=pretrain, args=(str(store.path), longer, str(out)), kwargs={"resume": True})
+        process = context.Process(
+            target=pretrain, args=(str(store.path), longer, str(out)), kwargs={"resume": True}
+        )
         process.start()
         return process
 
@@ -185,7 +189,9 @@ def test_a_finished_run_is_returned_at_once(whole, store, recipe):
     assert snapshot(whole.path) == before
 
 
-def test_a_run_that_was_killed_between_its_last_step_and_its_manifest_is_finished(whole, store, recipe, tmp_path, run_facts):
+def test_a_run_that_was_killed_between_its_last_step_and_its_manifest_is_finished(
+    whole, store, recipe, tmp_path, run_facts
+):
     run = pretrain(store, recipe, tmp_path / "run")
     (run.path / "manifest.json").unlink()
     (run.path / "metrics.csv").write_text("half a row")
@@ -209,7 +215,9 @@ def test_resume_with_another_recipe_names_the_key(whole, store, recipe):
 def test_resume_with_another_store_is_refused(whole, recipe, tmp_path, make_store, store):
     other = make_store(tmp_path / "other", users=60, seed=1)
     assert other.n_items == store.n_items
-    with pytest.raises(MismatchError, match=f"expected the store it was trained on .*{other.content_hash[:12]}"):
+    with pytest.raises(
+        MismatchError, match=f"expected the store it was trained on .*{other.content_hash[:12]}"
+    ):
         pretrain(other, recipe, whole.path, resume=True)
     with pytest.raises(InterruptedRunError):
         pretrain(store, recipe, tmp_path / "run", on_progress=stop_after(2))
@@ -245,7 +253,9 @@ def test_an_existing_run_or_file_is_not_touched_without_overwrite(whole, store, 
 
 
 def test_overwrite_replaces_the_run_and_nothing_beside_it(whole, store, recipe, tmp_path, run_facts):
-    out = pretrain(store, recipe.override({"training.seed": 5, "training.max_epochs": 1}), tmp_path / "run").path
+    out = pretrain(
+        store, recipe.override({"training.seed": 5, "training.max_epochs": 1}), tmp_path / "run"
+    ).path
     (out / "notes.txt").write_text("mine")
     run = pretrain(store, recipe, out, overwrite=True)
     assert run_facts(run.path) == run_facts(whole.path)
@@ -263,7 +273,9 @@ def test_a_request_that_cannot_be_met_leaves_the_old_run(store, recipe, tmp_path
     assert snapshot(run.path) == before
 
 
-def test_overwriting_that_is_killed_half_way_leaves_something_to_overwrite_or_resume(whole, store, recipe, tmp_path, run_facts, monkeypatch):
+def test_overwriting_that_is_killed_half_way_leaves_something_to_overwrite_or_resume(
+    whole, store, recipe, tmp_path, run_facts, monkeypatch
+):
     run = pretrain(store, recipe.override({"training.max_epochs": 1}), tmp_path / "run")
 
     def killed(path):
@@ -279,7 +291,9 @@ def test_overwriting_that_is_killed_half_way_leaves_something_to_overwrite_or_re
 
 
 def test_too_few_users_is_an_error_and_leaves_no_folder(recipe, tmp_path, make_store):
-    with pytest.raises(DataError, match="expected at least 2 users with 2 training events each; found 1 of 1 users"):
+    with pytest.raises(
+        DataError, match="expected at least 2 users with 2 training events each; found 1 of 1 users"
+    ):
         pretrain(make_store(tmp_path / "lonely", users=1, seed=3), recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -48,9 +48,13 @@ class FlatIndex:
             DataError: There is no vector.
         """
         if vectors.ndim != 2 or not len(vectors):
-            raise DataError("index", expected="vectors [n, dim] with n > 0", found=str(vectors.shape), do="Pass some.")
+            raise DataError(
+                "index", expected="vectors [n, dim] with n > 0", found=str(vectors.shape), do="Pass some."
+            )
         if not np.isfinite(vectors).all():
-            raise NumericError("index", expected="finite vectors", found="NaN or infinity", do="Look at the training loss.")
+            raise NumericError(
+                "index", expected="finite vectors", found="NaN or infinity", do="Look at the training loss."
+            )
         index = faiss().IndexFlatIP(vectors.shape[1])
         index.add(np.ascontiguousarray(vectors, dtype=np.float32))
         return FlatIndex(index)
@@ -63,12 +67,21 @@ class FlatIndex:
         """Width of the vectors."""
         return int(self._index.d)
 
-    def search(self, queries: Float32[ndarray, "m dim"], k: int) -> tuple[Float32[ndarray, "m k"], Int64[ndarray, "m k"]]:
+    def search(
+        self, queries: Float32[ndarray, "m dim"], k: int
+    ) -> tuple[Float32[ndarray, "m k"], Int64[ndarray, "m k"]]:
         """The ``k`` best positions of each query and their inner products, best first; ``k`` is capped at ``len(self)``."""
         if queries.shape[1] != self.dim:
             found = f"vectors of width {queries.shape[1]}"
-            raise DataError("queries", expected=f"vectors of width {self.dim}", found=found, do="Use one encoder for both.")
-        scores, positions = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, len(self)))
+            raise DataError(
+                "queries",
+                expected=f"vectors of width {self.dim}",
+                found=found,
+                do="Use one encoder for both.",
+            )
+        scores, positions = self._index.search(
+            np.ascontiguousarray(queries, dtype=np.float32), min(k, len(self))
+        )
         return scores, positions
 
     def vectors(self) -> Float32[ndarray, "n dim"]:
@@ -97,8 +110,12 @@ class FlatIndex:
             index = module.read_index(str(path))
         except (RuntimeError, MemoryError) as error:
             found = str(error).strip().splitlines()[-1][:80]
-            raise IntegrityError(str(path), expected="a FAISS index", found=found, do="Build it again.") from None
+            raise IntegrityError(
+                str(path), expected="a FAISS index", found=found, do="Build it again."
+            ) from None
         if not isinstance(index, module.IndexFlat) or index.metric_type != module.METRIC_INNER_PRODUCT:
             found = type(index).__name__
-            raise IntegrityError(str(path), expected="a flat inner-product index", found=found, do="Build it again.")
+            raise IntegrityError(
+                str(path), expected="a flat inner-product index", found=found, do="Build it again."
+            )
         return FlatIndex(index)

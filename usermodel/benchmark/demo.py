@@ -66,7 +66,12 @@ def demo_recipe() -> Recipe:
 
 
 def run_demo(
-    folder: Path, *, config: SimulateConfig, recipe: Recipe, on_stage: OnStage | None = None, on_progress: OnProgress | None = None
+    folder: Path,
+    *,
+    config: SimulateConfig,
+    recipe: Recipe,
+    on_stage: OnStage | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Demo:
     """Walk the road.
 
@@ -82,7 +87,9 @@ def run_demo(
     clock.begin("simulate")
     logs = simulate(config, folder / "logs")
     clock.begin("ingest")
-    log = read_events(logs / "events.parquet", event_type="event_type", watch_time="watch_time_ms", duration="duration_ms")
+    log = read_events(
+        logs / "events.parquet", event_type="event_type", watch_time="watch_time_ms", duration="duration_ms"
+    )
     store = build_store(log, folder / "store")
     clock.begin("pretrain")
     run = pretrain(store, recipe, folder / "run", on_progress=on_progress)
@@ -129,7 +136,9 @@ def _last_intent(logs: Path) -> pl.DataFrame:
 
 def _three(users: EmbeddingTable) -> EmbeddingTable:
     rows = [0, len(users) // 2, len(users) - 1][: len(users)]
-    return EmbeddingTable(users.ids.gather(rows), users.vectors[rows], users.encoder_hash, users.columns[rows])
+    return EmbeddingTable(
+        users.ids.gather(rows), users.vectors[rows], users.encoder_hash, users.columns[rows]
+    )
 
 
 def _with_titles(rows: pl.DataFrame, logs: Path) -> pl.DataFrame:
@@ -160,8 +169,13 @@ def _untrained(run: Run, encoder: UserEncoder) -> UserEncoder:
 def _ceiling(logs: Path, store: SequenceStore) -> dict[str, float]:
     """Metrics of the scorer that knows the planted truth, from the ranks written by the simulator."""
     truth = pl.read_parquet(logs / "truth" / "next_item.parquet", columns=["user_id", "rank"])
-    rank = truth.filter(pl.col("user_id").is_in(store.users.ids.implode()))["rank"].to_numpy().astype(np.float64)
+    rank = (
+        truth.filter(pl.col("user_id").is_in(store.users.ids.implode()))["rank"].to_numpy().astype(np.float64)
+    )
     values: dict[str, float] = {}
     for k in (5, 10, 20):
-        values |= {f"hit@{k}": float((rank <= k).mean()), f"ndcg@{k}": float(((rank <= k) / np.log2(rank + 1)).mean())}
+        values |= {
+            f"hit@{k}": float((rank <= k).mean()),
+            f"ndcg@{k}": float(((rank <= k) / np.log2(rank + 1)).mean()),
+        }
     return values | {"mrr": float((1 / rank).mean())}

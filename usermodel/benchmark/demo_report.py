@@ -36,7 +36,9 @@ class DemoNumbers:
     seconds: Mapping[str, float]
 
 
-def write_demo_report(path: Path, numbers: DemoNumbers, run: Run, users: EmbeddingTable, intents: pl.DataFrame) -> None:
+def write_demo_report(
+    path: Path, numbers: DemoNumbers, run: Run, users: EmbeddingTable, intents: pl.DataFrame
+) -> None:
     """Write ``report.html``.
 
     Args:
@@ -53,7 +55,13 @@ def write_demo_report(path: Path, numbers: DemoNumbers, run: Run, users: Embeddi
         f"{ours / most_popular:.1f} times popularity ({most_popular:.3f}); whoever knows the planted truth reaches "
         f"{numbers.ceiling['ndcg@10']:.3f}."
     )
-    sections = [_comparison(numbers), _training(run), _map(users, intents), _recommendations(numbers), _making(numbers, run)]
+    sections = [
+        _comparison(numbers),
+        _training(run),
+        _map(users, intents),
+        _recommendations(numbers),
+        _making(numbers, run),
+    ]
     footer = f"usermodel {VERSION}. Made by: usermodel demo --seed {run.recipe.training.seed}"
     write_report(path, "usermodel demo", lead, sections, footer=footer)
 
@@ -76,7 +84,12 @@ def _comparison(numbers: DemoNumbers) -> Section:
                 "NDCG@10 with 95 % intervals over users.",
                 "Bars of NDCG@10 for a random encoder, popularity, item-kNN and the pretrained encoder.",
             ),
-            Table(["method", *METRICS], rows, "Next-item metrics, test targets", "The last row is the best any scorer can do."),
+            Table(
+                ["method", *METRICS],
+                rows,
+                "Next-item metrics, test targets",
+                "The last row is the best any scorer can do.",
+            ),
             Definitions(definitions),
         ],
     )
@@ -119,7 +132,11 @@ def _map(users: EmbeddingTable, intents: pl.DataFrame) -> Section:
 def _recommendations(numbers: DemoNumbers) -> Section:
     columns = ["user_id", "rank", "item_id", "title", "category", "score"]
     rows = numbers.recommendations.select(columns).rows()
-    return Section("Recommendations", "Five items for three users, from the FAISS index.", [Table(columns, rows, "Top items")])
+    return Section(
+        "Recommendations",
+        "Five items for three users, from the FAISS index.",
+        [Table(columns, rows, "Top items")],
+    )
 
 
 def _making(numbers: DemoNumbers, run: Run) -> Section:

@@ -23,11 +23,24 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Where to write. Must not exist, unless --overwrite.", show_default=False)]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", help="Where to write. Must not exist, unless --overwrite.", show_default=False
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
-StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store made by 'usermodel ingest'.", show_default=False)]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run made by 'usermodel pretrain'.", show_default=False)]
+AllowModule = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Module outside usermodel that the run may name. Repeatable."),
+]
+StorePath = Annotated[
+    Path, typer.Argument(metavar="STORE", help="A store made by 'usermodel ingest'.", show_default=False)
+]
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run made by 'usermodel pretrain'.", show_default=False)
+]
 
 #: Results go to standard output, everything else to standard error, so that pipes stay clean.
 notes = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -99,7 +112,14 @@ def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
     Yields:
         ``update(done, total, note="")``.
     """
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(unit), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(unit),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    ]
     with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
         task: TaskID | None = None
 

@@ -18,7 +18,9 @@ _MARK = ".usermodel-demo"
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything the demo makes.")] = Path(
+        "demo-output"
+    ),
     seed: Annotated[int, typer.Option(help="Seed of logs and training.", min=0)] = 0,
     overwrite: common.Overwrite = False,
 ) -> None:
@@ -34,9 +36,18 @@ def demo(
             update(now.done, now.total, f"epoch {now.epoch} of at most {now.max_epochs}, loss {now.loss:.3f}")
 
         config = SimulateConfig(seed=seed)
-        made = run_demo(out, config=config, recipe=recipe, on_stage=lambda stage: common.say(f"{stage} ..."), on_progress=watch)
+        made = run_demo(
+            out,
+            config=config,
+            recipe=recipe,
+            on_stage=lambda stage: common.say(f"{stage} ..."),
+            on_progress=watch,
+        )
     columns = ["hit@10", "ndcg@10", "mrr"]
-    rows = [[name, *(next(one.value for one in found if one.metric == metric) for metric in columns)] for name, found in made.scores.items()]
+    rows = [
+        [name, *(next(one.value for one in found if one.metric == metric) for metric in columns)]
+        for name, found in made.scores.items()
+    ]
     rows.append(["(knows the planted truth)", *(made.ceiling[metric] for metric in columns)])
     shown = made.recommendations.select("user_id", "rank", "item_id", "title", "score")
     common.print_table("Five items for three users", shown.columns, shown.rows())
@@ -52,7 +63,11 @@ def _prepare(out: Path, overwrite: bool) -> None:
     if out.exists() and any(out.iterdir()):
         ours = (out / _MARK).is_file()
         if not (overwrite and ours):
-            do = "Choose another name with -o, or pass --overwrite." if ours else "Choose another name with -o."
+            do = (
+                "Choose another name with -o, or pass --overwrite."
+                if ours
+                else "Choose another name with -o."
+            )
             raise OutputExistsError(str(out), expected="an empty folder", found="one that is not", do=do)
         # Removed under another name first, so that a kill does not leave half a demo under the name that was asked for.
         old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))

@@ -11,7 +11,12 @@ from usermodel.cli import common
 
 
 def describe(
-    path: Annotated[Path, typer.Argument(help="A store, simulated logs, a run, an embedding table or an index.", show_default=False)],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A store, simulated logs, a run, an embedding table or an index.", show_default=False
+        ),
+    ],
     as_json: common.AsJson = False,
 ) -> None:
     """Show what an artefact holds, with a picture of its distributions. Every checksum is compared first."""

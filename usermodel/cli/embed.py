@@ -15,6 +15,7 @@ def embed(
     out: common.Out,
     format: Annotated[Literal["parquet", "npy"], typer.Option(help="Format inside a folder.")] = "parquet",
     batch_events: Annotated[int, typer.Option(help="Events per forward pass, about.", min=1)] = 8192,
+    allow_module: common.AllowModule = None,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Export user embeddings, keyed by your ids. OUT.parquet is one file; a folder also holds the item vectors."""
@@ -23,7 +24,7 @@ def embed(
     from usermodel.manifest import refuse_existing
 
     refuse_existing(out, KIND, overwrite)
-    encoder = UserEncoder.load(run)
+    encoder = UserEncoder.load(run, allow_modules=allow_module or ())
     with common.progress("embedding", "users") as update:
         users = encoder.encode(store, batch_events=batch_events, on_progress=update)
     save_tables(out, users, encoder.items(), form=format, overwrite=overwrite)

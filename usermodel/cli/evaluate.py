@@ -15,22 +15,34 @@ def evaluate(
     run: common.RunPath,
     store: common.StorePath,
     task: Annotated[Literal["next-item"], typer.Option(help="What to score.")] = "next-item",
-    part: Annotated[Literal["test", "valid"], typer.Option(help="Which targets of the run's split.")] = "test",
-    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the scores, counts and definitions to this file.")] = None,
+    part: Annotated[
+        Literal["test", "valid"], typer.Option(help="Which targets of the run's split.")
+    ] = "test",
+    json_out: Annotated[
+        Path | None,
+        typer.Option("--json", help="Also write the scores, counts and definitions to this file."),
+    ] = None,
+    allow_module: common.AllowModule = None,
 ) -> None:
     """Score a run: full ranking over all items, seen ones excluded, with intervals and definitions."""
     from usermodel.benchmark.evaluate import evaluate as score
     from usermodel.benchmark.evaluate import facts, flat
     from usermodel.store.sequence_store import SequenceStore
+    from usermodel.training.run import Run
 
-    opened = SequenceStore.open(store, verify=True)
+    allowed = allow_module or []
+    opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
     with common.progress("encoding", "users") as update:
-        found = score(run, opened, part=part, on_progress=update)
-    rows = [(one.metric, one.value, f"{one.low:.4f} - {one.high:.4f}", one.n) for one in found]
+        found = score(finished, opened, part=part, allow_modules=allowed, on_progress=update)
+    rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in found]
     common.print_table(f"{task}, {part} targets", ["metric", "value", "95 % interval", "users"], rows)
     common.say(found[0].definition.partition("; ")[2])
     if json_out is not None:
-        _write(json_out, flat(found, task=task, split=part, **facts(run, opened)))
+        _write(json_out, flat(found, task=task, split=part, **facts(finished, opened)))
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{low:.4f} - {high:.4f}"
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

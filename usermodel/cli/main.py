@@ -13,7 +13,18 @@ from usermodel.errors import UserModelError
 from usermodel.version import VERSION
 
 #: The commands, in the order of the road; each is the function of that name in the file of that name.
-COMMANDS = ("demo", "simulate", "ingest", "describe", "recipes", "pretrain", "embed", "index", "recommend", "evaluate")
+COMMANDS = (
+    "demo",
+    "simulate",
+    "ingest",
+    "describe",
+    "recipes",
+    "pretrain",
+    "embed",
+    "index",
+    "recommend",
+    "evaluate",
+)
 
 app = typer.Typer(
     name="usermodel",
@@ -25,7 +36,11 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False) -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
     if version:
         typer.echo(VERSION)
         raise typer.Exit

@@ -15,10 +15,23 @@ if TYPE_CHECKING:
 def pretrain(
     store: common.StorePath,
     out: common.Out,
-    recipe: Annotated[str | None, typer.Option(help="Built-in name, FILE.toml, FILE.json, or module:function. [default: next-item]", show_default=False)] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as encoder.dim=128. Repeatable.")] = None,
-    allow_module: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Module outside usermodel that a saved recipe may name.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Built-in name, FILE.toml, FILE.json, or module:function. [default: next-item]",
+            show_default=False,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change one value, such as encoder.dim=128. Repeatable."
+        ),
+    ] = None,
+    allow_module: common.AllowModule = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
+    ] = False,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Pretrain a user encoder. Ctrl-C saves a checkpoint and exits 7; --resume continues bit for bit."""
@@ -28,17 +41,25 @@ def pretrain(
 
     chosen = None
     if not resume or recipe is not None or set_:
-        chosen = find(recipe or "next-item", allow_modules=allow_module or ()).override(parse_assignments(set_ or []))
+        chosen = find(recipe or "next-item", allow_modules=allow_module or ()).override(
+            parse_assignments(set_ or [])
+        )
     opened = SequenceStore.open(store, verify=True)
     with common.progress("pretraining", "events") as update:
 
         def watch(now: Progress) -> None:
             metrics = "  ".join(f"{name} {value:.4f}" for name, value in now.metrics.items())
-            update(now.done, now.total, f"epoch {now.epoch} of at most {now.max_epochs}  loss {now.loss:.3f}  {metrics}")
+            update(
+                now.done,
+                now.total,
+                f"epoch {now.epoch} of at most {now.max_epochs}  loss {now.loss:.3f}  {metrics}",
+            )
             if now.done == now.total and not common.notes.is_terminal and now.metrics:
                 common.say(f"epoch {now.epoch}  loss {now.loss:.4f}  {metrics}")
 
         run = train(opened, chosen, out, resume=resume, overwrite=overwrite, on_progress=watch)
     best = ", ".join(f"{name} {value:.4f}" for name, value in run.meta["best"].items())
-    common.say(f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; best validation {best} in epoch {run.meta['best_epoch']}")
+    common.say(
+        f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; best validation {best} in epoch {run.meta['best_epoch']}"
+    )
     common.say(f"next: usermodel embed {out} {store} -o users.parquet, usermodel evaluate {out} {store}")

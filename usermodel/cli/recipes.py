@@ -15,4 +15,6 @@ def recipes(as_json: common.AsJson = False) -> None:
     if as_json:
         common.print_json(lines)
         return
-    common.print_table("Recipes for usermodel pretrain --recipe NAME", ["name", "what it does"], list(lines.items()))
+    common.print_table(
+        "Recipes for usermodel pretrain --recipe NAME", ["name", "what it does"], list(lines.items())
+    )

@@ -13,7 +13,9 @@ def simulate(
     out: common.Out,
     users: Annotated[int, typer.Option(help="Number of users.", min=1)] = 5000,
     items: Annotated[int, typer.Option(help="Number of items in the catalogue.", min=1)] = 2000,
-    events: Annotated[int | None, typer.Option(help="Number of events. [default: 40 a user]", min=1, show_default=False)] = None,
+    events: Annotated[
+        int | None, typer.Option(help="Number of events. [default: 40 a user]", min=1, show_default=False)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.", min=0)] = 0,
     overwrite: common.Overwrite = False,
 ) -> None:

@@ -18,7 +18,12 @@ Format = Literal["parquet", "npy"]
 
 
 def save_tables(
-    path: str | Path, users: EmbeddingTable, items: EmbeddingTable, *, form: Format = "parquet", overwrite: bool = False
+    path: str | Path,
+    users: EmbeddingTable,
+    items: EmbeddingTable,
+    *,
+    form: Format = "parquet",
+    overwrite: bool = False,
 ) -> None:
     """Write user vectors, and item vectors beside them when ``path`` is a folder.
 
@@ -37,7 +42,9 @@ def save_tables(
         return
     if path.suffix in {".npy", ".csv", ".json", ".safetensors"}:
         do = "Name a .parquet file, or a folder with --format npy: ids need a file of their own there."
-        raise DataError(str(path), expected="NAME.parquet or a folder", found=f"the suffix {path.suffix}", do=do)
+        raise DataError(
+            str(path), expected="NAME.parquet or a folder", found=f"the suffix {path.suffix}", do=do
+        )
     with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
         for name, table in (("users", users), ("items", items)):
             _write(table, draft.path, name, form)
@@ -45,7 +52,12 @@ def save_tables(
 
 
 def _facts(table: EmbeddingTable) -> dict[str, object]:
-    return {"n_users": len(table), "dim": table.dim, "dtype": str(table.vectors.dtype), "encoder_hash": table.encoder_hash}
+    return {
+        "n_users": len(table),
+        "dim": table.dim,
+        "dtype": str(table.vectors.dtype),
+        "encoder_hash": table.encoder_hash,
+    }
 
 
 def _write(table: EmbeddingTable, folder: Path, name: str, form: Format) -> None:
@@ -68,7 +80,9 @@ def load_table(path: str | Path, which: Literal["users", "items"] = "users") -> 
     if file.is_file():
         frame = read_parquet(file)
         if "embedding" not in frame.columns or not isinstance(frame.schema["embedding"], pl.Array):
-            raise IntegrityError(str(file), expected="a column 'embedding'", found=str(frame.schema), do="Embed again.")
+            raise IntegrityError(
+                str(file), expected="a column 'embedding'", found=str(frame.schema), do="Embed again."
+            )
         vectors = frame["embedding"].to_numpy()
         frame = frame.drop("embedding")
     else:

@@ -13,7 +13,7 @@ from usermodel.embedding_table import EmbeddingTable
 from usermodel.encoders import io
 from usermodel.encoders.encode import BATCH_EVENTS, encode
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import MismatchError
+from usermodel.errors import DataError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -35,7 +35,9 @@ class UserEncoder:
         self.content_hash = saved.content_hash
 
     @staticmethod
-    def load(path: str | os.PathLike[str], *, device: str = "cpu", allow_modules: Sequence[str] = ()) -> UserEncoder:
+    def load(
+        path: str | os.PathLike[str], *, device: str = "cpu", allow_modules: Sequence[str] = ()
+    ) -> UserEncoder:
         """Load a run or its ``encoder/`` folder; no training data is needed.
 
         Args:
@@ -74,12 +76,16 @@ class UserEncoder:
         examples = Examples.histories(store, rows, store.offsets[rows + 1], self.module.max_history)
         vectors = encode(self.module, store, examples, batch_events=batch_events, on_progress=on_progress)
         counts = pl.DataFrame({"n_events": np.diff(store.offsets)[rows]})
-        return EmbeddingTable(store.users.decode(rows + 1).alias("user_id"), vectors, self.content_hash, counts)
+        return EmbeddingTable(
+            store.users.decode(rows + 1).alias("user_id"), vectors, self.content_hash, counts
+        )
 
     def items(self) -> EmbeddingTable:
         """Item vectors, in the space of the users: their inner product is the score."""
         vectors = self.module.item_vectors().detach().float().cpu().numpy().copy()
-        return EmbeddingTable(self.vocabulary.ids.alias("item_id"), vectors, self.content_hash, name="item_id")
+        return EmbeddingTable(
+            self.vocabulary.ids.alias("item_id"), vectors, self.content_hash, name="item_id"
+        )
 
     def require(self, store: SequenceStore) -> None:
         """Raise `MismatchError` unless the encoder knows every item of the store under the same index."""
@@ -91,5 +97,11 @@ class UserEncoder:
 
     @staticmethod
     def _ids(store: SequenceStore, users: Iterable[str] | Iterable[int]) -> pl.Series:
-        values = list(users)
-        return pl.Series("user_id", values, dtype=pl.Int64 if store.users.kind == "int" else pl.String)
+        wanted = int if store.users.kind == "int" else str
+        values = [users] if isinstance(users, str) else list(users)
+        odd = [value for value in values if not isinstance(value, wanted)]
+        if odd or isinstance(users, str):
+            found = f"{odd[0] if odd else users!r} of type {type(odd[0] if odd else users).__name__}"
+            do = "Pass a list, such as users=['u1'], of ids as they are in the store."
+            raise DataError("users", expected=f"a list of {wanted.__name__} ids", found=found, do=do)
+        return pl.Series("user_id", values, dtype=pl.Int64 if wanted is int else pl.String)

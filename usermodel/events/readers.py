@@ -217,7 +217,9 @@ def _map(frame: pl.DataFrame, where: str, reading: Reading) -> EventLog:
         do = "Name three columns."
         raise DataError(where, expected="different columns for user, item and time", found=found, do=do)
     if frame.is_empty():
-        raise DataError(where, expected="at least one event", found="no row", do="Check the export.")
+        raise DataError(
+            where, expected="at least one event", found="a header and no rows", do="Check the export."
+        )
     at = {name: f"{where}: column {name!r}" for name in frame.columns}
     columns = [
         parse_ids(frame[reading.user], at[reading.user], reading.id_type).alias(USER),

@@ -14,4 +14,6 @@ def next_item() -> Recipe:
 
 def sasrec() -> Recipe:
     """SASRec's encoder (learned positions from the end, post-norm) with the softmax instead of one negative."""
-    return Recipe(encoder=TransformerConfig(positions="from_end"), objective=NextItemConfig(), training=TrainingConfig())
+    return Recipe(
+        encoder=TransformerConfig(positions="from_end"), objective=NextItemConfig(), training=TrainingConfig()
+    )

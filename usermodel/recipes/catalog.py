@@ -29,7 +29,11 @@ def built_in() -> dict[str, Callable[[], Recipe]]:
 
 def _recipes_of(module: ModuleType) -> dict[str, Callable[[], Recipe]]:
     members = inspect.getmembers(module, inspect.isfunction)
-    own = [(name, value) for name, value in members if value.__module__ == module.__name__ and not name.startswith("_")]
+    own = [
+        (name, value)
+        for name, value in members
+        if value.__module__ == module.__name__ and not name.startswith("_")
+    ]
     return {name.replace("_", "-"): value for name, value in own}
 
 
@@ -51,14 +55,21 @@ def find(name: str, *, allow_modules: Sequence[str] = ()) -> Recipe:
     if ":" in name:
         return _from_function(name)
     do = nearest(name, recipes)
-    raise ConfigError("--recipe", expected="a built-in recipe, a .toml or .json file, or module:function", found=repr(name), do=do)
+    raise ConfigError(
+        "--recipe",
+        expected="a built-in recipe, a .toml or .json file, or module:function",
+        found=repr(name),
+        do=do,
+    )
 
 
 def _from_toml(path: Path, allow_modules: Sequence[str]) -> Recipe:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(str(path), expected="a recipe file", found=f"{error.strerror}", do="Check the path.") from None
+        raise ConfigError(
+            str(path), expected="a recipe file", found=f"{error.strerror}", do="Check the path."
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), expected="TOML", found=str(error), do="Correct the file.") from None
     base = find(str(data.pop("base", "next-item")), allow_modules=allow_modules)
@@ -77,9 +88,19 @@ def _from_function(name: str) -> Recipe:
     try:
         recipe = getattr(importlib.import_module(module), function)()
     except (ImportError, AttributeError) as error:
-        raise ConfigError("--recipe", expected="module:function that can be imported", found=f"{name!r}: {error}", do="Check it.") from None
+        raise ConfigError(
+            "--recipe",
+            expected="module:function that can be imported",
+            found=f"{name!r}: {error}",
+            do="Check it.",
+        ) from None
     if not isinstance(recipe, Recipe):
-        raise ConfigError("--recipe", expected="a function that returns a Recipe", found=type(recipe).__name__, do="Mend it.")
+        raise ConfigError(
+            "--recipe",
+            expected="a function that returns a Recipe",
+            found=type(recipe).__name__,
+            do="Mend it.",
+        )
     return recipe
 
 
@@ -89,7 +110,9 @@ def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise ConfigError("--set", expected="key=value", found=repr(pair), do="For example --set encoder.dim=128.")
+            raise ConfigError(
+                "--set", expected="key=value", found=repr(pair), do="For example --set encoder.dim=128."
+            )
         try:
             assignments[key.strip()] = json.loads(text)
         except ValueError:

@@ -157,7 +157,11 @@ def _bars(values: ndarray) -> list[tuple[str, int]]:
     """Counts in powers of two: logs are heavy-tailed, and equal bins would show one bar."""
     group = np.floor(np.log2(np.maximum(values, 1))).astype(int)
     counts = np.bincount(group)
-    return [(f"{2**k}" if k == 0 else f"{2**k} - {2 ** (k + 1) - 1}", int(n)) for k, n in enumerate(counts) if k >= group.min()]
+    return [
+        (f"{2**k}" if k == 0 else f"{2**k} - {2 ** (k + 1) - 1}", int(n))
+        for k, n in enumerate(counts)
+        if k >= group.min()
+    ]
 
 
 def _clock(microseconds: int) -> str:

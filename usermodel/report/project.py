@@ -131,7 +131,9 @@ class Neighbourhood(NamedTuple):
     caption: str
 
 
-def map_neighbours(vectors: Float[ndarray, "n dim"], *, max_points: int = 1500, seed: int = 0) -> Neighbourhood:
+def map_neighbours(
+    vectors: Float[ndarray, "n dim"], *, max_points: int = 1500, seed: int = 0
+) -> Neighbourhood:
     """t-SNE of vectors by cosine (van der Maaten & Hinton 2008), started from the principal components.
 
     Args:

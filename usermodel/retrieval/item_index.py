@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from numpy import ndarray
 from usermodel import manifest
 from usermodel.ann.flat import FlatIndex
 from usermodel.embedding_table import EmbeddingTable
+from usermodel.embeddings.files import KIND as EMBEDDINGS
 from usermodel.embeddings.files import load_table
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.errors import DataError, MismatchError, MissingError
@@ -39,12 +41,22 @@ class ItemIndex:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __repr__(self) -> str:
+        return f"ItemIndex(flat, {len(self):,} items of width {self.index.dim}, encoder {self.encoder_hash[:12]})"
+
     @staticmethod
-    def build(source: str | os.PathLike[str]) -> ItemIndex:
-        """Index the items of a run, an encoder folder, or a folder made by ``usermodel embed``."""
+    def build(source: str | os.PathLike[str], *, allow_modules: Sequence[str] = ()) -> ItemIndex:
+        """Index the items of a run, an encoder folder, or a folder made by ``usermodel embed``.
+
+        Args:
+            source: The folder.
+            allow_modules: Modules outside usermodel whose classes the saved encoder may name.
+        """
         path = Path(source)
-        table = _items_of(path)
-        return ItemIndex(FlatIndex.build(table.to_numpy()), Vocabulary(table.ids.alias("id")), table.encoder_hash, path)
+        table = _items_of(path, allow_modules)
+        return ItemIndex(
+            FlatIndex.build(table.to_numpy()), Vocabulary(table.ids.alias("id")), table.encoder_hash, path
+        )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the index.
@@ -55,7 +67,12 @@ class ItemIndex:
             overwrite: Replace an older one.
         """
         path = Path(path)
-        facts = {"n_items": len(self), "dim": self.index.dim, "type": "flat", "encoder_hash": self.encoder_hash}
+        facts = {
+            "n_items": len(self),
+            "dim": self.index.dim,
+            "type": "flat",
+            "encoder_hash": self.encoder_hash,
+        }
         facts["vocabulary_hash"] = self.vocabulary.hash
         if path.suffix:
             with manifest.write_file(path, KIND, overwrite=overwrite) as draft:
@@ -65,12 +82,18 @@ class ItemIndex:
         with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
             self.index.save(draft.path / "index.faiss")
             vectors = pl.Series("embedding", self.index.vectors(), dtype=pl.Array(pl.Float32, self.index.dim))
-            write_parquet(pl.DataFrame([self.vocabulary.ids.alias("item_id"), vectors]), draft.path / "items.parquet")
+            write_parquet(
+                pl.DataFrame([self.vocabulary.ids.alias("item_id"), vectors]), draft.path / "items.parquet"
+            )
             draft.meta.update(facts)
 
     @staticmethod
-    def load(path: str | Path) -> ItemIndex:
+    def load(path: str | Path, *, allow_modules: Sequence[str] = ()) -> ItemIndex:
         """Open an index written by `save`; hashes are checked before FAISS sees the file.
+
+        Args:
+            path: The file or the folder.
+            allow_modules: As in `build`; needed for a file only, which reads its ids from the run.
 
         Raises:
             MissingError: No index, or the run it points to is gone.
@@ -87,14 +110,20 @@ class ItemIndex:
             if not source.exists():
                 do = "Build the index again from its run, or as a folder, which needs no run."
                 raise MissingError(str(path), expected=f"its run at {source}", found="nothing there", do=do)
-            vocabulary = Vocabulary(_items_of(source).ids.alias("id"))
+            vocabulary = Vocabulary(_items_of(source, allow_modules).ids.alias("id"))
         if vocabulary.hash != facts["vocabulary_hash"] or len(index) != len(vocabulary):
             do = "Build the index again."
-            raise MismatchError(str(path), expected="the items it was built from", found=f"{len(vocabulary):,} others", do=do)
+            raise MismatchError(
+                str(path), expected="the items it was built from", found=f"{len(vocabulary):,} others", do=do
+            )
         return ItemIndex(index, vocabulary, facts["encoder_hash"], source)
 
     def recommend(
-        self, users: EmbeddingTable, k: int = 10, *, exclude_seen: SequenceStore | str | os.PathLike[str] | None = None
+        self,
+        users: EmbeddingTable,
+        k: int = 10,
+        *,
+        exclude_seen: SequenceStore | str | os.PathLike[str] | None = None,
     ) -> pl.DataFrame:
         """The ``k`` best items of each user.
 
@@ -110,11 +139,18 @@ class ItemIndex:
             MismatchError: Users of another encoder.
             DataError: ``k`` is below 1.
         """
-        if k < 1:
-            raise DataError("k", expected="at least 1", found=str(k), do="Ask for some items.")
+        if not isinstance(k, int) or k < 1:
+            raise DataError(
+                "k", expected="a whole number, at least 1", found=repr(k), do="Ask for some items."
+            )
         if users.encoder_hash != self.encoder_hash:
             found = f"users of encoder {users.encoder_hash[:12]}"
-            raise MismatchError("recommend", expected=f"users of encoder {self.encoder_hash[:12]}", found=found, do="Build both from one run.")
+            raise MismatchError(
+                "recommend",
+                expected=f"users of encoder {self.encoder_hash[:12]}",
+                found=found,
+                do="Build both from one run.",
+            )
         seen = self._seen(users, exclude_seen)
         # Asking for k plus all that may be dropped is exact: at least k unseen items are among them.
         most = int(np.diff(seen[0]).max()) if len(users) else 0
@@ -133,7 +169,9 @@ class ItemIndex:
             }
         )
 
-    def _seen(self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str] | None) -> tuple[ndarray, ndarray]:
+    def _seen(
+        self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str] | None
+    ) -> tuple[ndarray, ndarray]:
         """Positions each user has seen, as (offsets, positions)."""
         if store is None:
             return np.zeros(len(users) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -146,6 +184,7 @@ class ItemIndex:
         return offsets, store.items[index].astype(np.int64) - 1
 
 
-def _items_of(path: Path) -> EmbeddingTable:
-    kind = manifest.read(path).kind
-    return load_table(path, "items") if kind == "embeddings" else UserEncoder.load(path).items()
+def _items_of(path: Path, allow_modules: Sequence[str]) -> EmbeddingTable:
+    if manifest.read(path).kind == EMBEDDINGS:
+        return load_table(path, "items")
+    return UserEncoder.load(path, allow_modules=allow_modules).items()

@@ -43,10 +43,23 @@ def build_store(
         DataError: Nothing is left.
         OutputExistsError: ``out`` exists.
     """
+    # Long work comes next; a refusal after it would be late.
     manifest.refuse_existing(out, KIND, overwrite)
     log = log if isinstance(log, EventLog) else read_events(log)
-    features = log.features
-    events = log.frame.select(USER, ITEM, TIME, *features).collect(engine="streaming")
+    rows, users, items, meta = _code(log, min_user_events, min_item_events)
+    with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
+        _write_columns(rows, len(users), log.features, draft.path, meta)
+        items.save(draft.path / "vocabulary.parquet")
+        users.save(draft.path / "users.parquet")
+        draft.meta.update(meta)
+    return SequenceStore.open(out)
+
+
+def _code(
+    log: EventLog, min_user_events: int, min_item_events: int
+) -> tuple[pl.DataFrame, Vocabulary, Vocabulary, dict[str, Any]]:
+    """Filter, number users and items, sort; returns the rows, both vocabularies, and the facts of the manifest."""
+    events = log.frame.select(USER, ITEM, TIME, *log.features).collect(engine="streaming")
     all_users, all_items = Vocabulary.build(events[USER]), Vocabulary.build(events[ITEM])
     user, item = all_users.encode(events[USER]) - 1, all_items.encode(events[ITEM]) - 1
     keep, rounds = k_core(user, item, min_user_events, min_item_events)
@@ -58,9 +71,10 @@ def build_store(
         raise DataError(", ".join(log.sources), expected="at least one event", found=found, do=do)
     users, user = _compact(all_users, user[keep])
     items, item = _compact(all_items, item[keep])
-    rows = events.select(TIME, *features).filter(pl.Series(keep)).with_columns(user=user, item=item)
+    rows = events.select(TIME, *log.features).filter(pl.Series(keep)).with_columns(user=user, item=item)
     # Stable: ties in time stay in input order, because the order of ties decides which event is the test target.
     rows = rows.sort("user", TIME, maintain_order=True)
+    core = {"min_user_events": min_user_events, "min_item_events": min_item_events}
     meta: dict[str, Any] = {
         "n_users": len(users),
         "n_items": len(items),
@@ -68,24 +82,15 @@ def build_store(
         "user_type": log.user_type,
         "item_type": log.item_type,
         "time_kind": log.time_kind,
-        "features": list(features),
+        "features": list(log.features),
         "vocabulary_hash": items.hash,
         "users_hash": users.hash,
         "fitted_on": {"vocabulary": "all", "k_core": "all"},
-        "k_core": {
-            "min_user_events": min_user_events,
-            "min_item_events": min_item_events,
-            "rounds": [list(r) for r in rounds],
-        },
+        "k_core": core | {"rounds": [list(one) for one in rounds]},
         "rows": {"read": len(keep), "accepted": rows.height, "filtered_by_k_core": len(keep) - rows.height},
         "sources": [Path(source).name for source in log.sources],
     }
-    with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
-        _write_columns(rows, len(users), features, draft.path, meta)
-        items.save(draft.path / "vocabulary.parquet")
-        users.save(draft.path / "users.parquet")
-        draft.meta.update(meta)
-    return SequenceStore.open(out)
+    return rows, users, items, meta
 
 
 def _compact(vocabulary: Vocabulary, codes: ndarray) -> tuple[Vocabulary, ndarray]:

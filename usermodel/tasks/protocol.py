@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from numpy import ndarray
 
 from usermodel.embedding_table import Scorer
@@ -31,7 +30,7 @@ class TaskResult:
         metric: Name, for example ``ndcg@10``.
         value: The mean.
         n: Users (or rows) behind it.
-        low: Lower end of the 95 % interval over users, normal approximation.
+        low: Lower end of the 95 % interval over users, normal approximation; None for a single user.
         high: Upper end.
         definition: What the number means.
     """
@@ -39,15 +38,17 @@ class TaskResult:
     metric: str
     value: float
     n: int
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     definition: str
 
     @staticmethod
     def of(metric: str, values: ndarray, definition: str) -> TaskResult:
         """Mean and interval of per-user values."""
         mean = float(values.mean())
-        half = 1.96 * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+        if len(values) < 2:
+            return TaskResult(metric, mean, len(values), None, None, definition)
+        half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
         return TaskResult(metric, mean, len(values), mean - half, mean + half, definition)
 
     def row(self) -> dict[str, Any]:
