@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from usermodel.errors import DataError, OutputExistsError, StorageError
 from usermodel.events.event_log import EventLog
 from usermodel.events.readers import read_events
-from usermodel.store import build
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 
@@ -51,7 +50,13 @@ def reference(text, min_user, min_item):
         ]
         for user in sorted({row[0] for row in kept}, key=str.encode)
     }
-    rows_count = {"read": len(rows), "accepted": len(kept), "filtered_by_k_core": len(rows) - len(kept)}
+    rows_count = {
+        "read": len(rows),
+        "accepted": len(kept),
+        "duplicates": 0,
+        "quarantined": 0,
+        "filtered_by_k_core": len(rows) - len(kept),
+    }
     return histories, items, kinds, rows_count
 
 
@@ -177,7 +182,13 @@ def test_the_k_core_is_reported_round_by_round(tiny_log, tmp_path):
     store = build_store(read_events(tiny_log), tmp_path / "store", min_user_events=3, min_item_events=2)
     # dee and cid are short at once, and so are i4 and i5; then everybody left has enough.
     assert store.meta["k_core"] == {"min_user_events": 3, "min_item_events": 2, "rounds": [[2, 2, 4]]}
-    assert store.meta["rows"] == {"read": 11, "accepted": 7, "filtered_by_k_core": 4}
+    assert store.meta["rows"] == {
+        "read": 11,
+        "accepted": 7,
+        "duplicates": 0,
+        "quarantined": 0,
+        "filtered_by_k_core": 4,
+    }
     assert store.users.ids.to_list() == ["ann", "bob"]
     assert store.vocabulary.decode(store.items).to_list() == ["i1", "i2", "i3", "i1", "i3", "i1", "i2"]
 
@@ -300,7 +311,7 @@ def test_whatever_write_fails_the_old_store_stays_and_nothing_else(tiny_log, tmp
     """The n-th call fails, for n = 1, 2, ... until none does."""
     log = read_events(tiny_log, event_type="kind")
     old = build_store(log, tmp_path / "store").content_hash
-    module = os if what == "fsync" else build.np
+    module = os if what == "fsync" else np
     real = getattr(module, what)
     for n in range(1, 50):
         calls = iter(range(1, 1000))

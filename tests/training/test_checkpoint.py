@@ -1,3 +1,4 @@
+import json
 import random
 import shutil
 from pathlib import Path
@@ -137,6 +138,31 @@ def test_any_flipped_bit_is_harmless_or_skipped_never_a_crash_or_a_wrong_state(t
         found = restored(tmp_path / "work")
         assert_is(found, *(earlier if found[-1] else latest))
         shutil.rmtree(tmp_path / "work")
+
+
+@pytest.mark.parametrize("key", ["kind", "files", "meta", "format", "bytes", "sha256", "state.json"])
+@pytest.mark.parametrize("change", ["renamed", "null"])
+def test_a_manifest_that_is_json_and_yet_wrong_is_skipped(tmp_path, key, change):
+    earlier, _ = trained(tmp_path, 4, 5)
+    path = tmp_path / "step-0000000005" / "manifest.json"
+    old = path.read_text()
+    new = old.replace(f'"{key}"', f'"{key}_"') if change == "renamed" else _nulled(old, key)
+    assert new != old
+    path.write_text(new)
+    found = restored(tmp_path)
+    assert_is(found, *earlier)
+    assert len(found[-1]) == 1
+
+
+def _nulled(text: str, key: str) -> str:
+    """Every value under this key replaced by null."""
+
+    def walk(data):
+        if isinstance(data, dict):
+            return {name: None if name == key else walk(value) for name, value in data.items()}
+        return data
+
+    return json.dumps(walk(json.loads(text)))
 
 
 def test_all_damaged_is_an_error_and_nothing_is_removed(tmp_path):

@@ -130,6 +130,16 @@ def test_a_validation_that_draws_numbers_is_resumed_exactly(store, recipe, tmp_p
     assert same(run(rest, noisy), whole)
 
 
+def test_a_validation_that_leaves_the_encoder_in_evaluation_mode_does_not_switch_dropout_off(
+    store, recipe, tmp_path
+):
+    tidy = run(make_loop(store, recipe, tmp_path / "tidy"), lambda encoder: {"ndcg@10": 0.5})
+    careless = run(
+        make_loop(store, recipe, tmp_path / "careless"), lambda encoder: encoder.eval() and {"ndcg@10": 0.5}
+    )
+    assert same(tidy, careless)
+
+
 def test_early_stopping_keeps_the_best_weights_and_not_the_last(store, recipe, tmp_path):
     validate, seen = scripted(0.1, 0.5, 0.5, 0.4, 0.3, 0.2)
     loop = run(make_loop(store, recipe, tmp_path, max_epochs=50, patience=3), validate)

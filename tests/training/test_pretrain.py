@@ -20,6 +20,7 @@ from usermodel.errors import (
     IntegrityError,
     InterruptedRunError,
     MismatchError,
+    MissingError,
     NumericError,
     OutputExistsError,
 )
@@ -124,7 +125,7 @@ def test_it_runs_in_a_thread_where_signals_cannot_be_caught(whole, store, recipe
 
 def test_killed_at_random_moments_and_resumed_equals_uninterrupted(store, recipe, tmp_path, run_facts):
     """SIGKILL: nothing can be saved, nothing cleaned up. Each attempt must get a step further before it is killed."""
-    longer = eager(recipe).override({"training.max_epochs": 6})
+    longer = eager(recipe).override({"training.max_epochs": 10, "training.patience": 10})
     wanted = pretrain(store, longer, tmp_path / "whole")
     out = tmp_path / "run"
     chance = random.Random(0)
@@ -141,9 +142,10 @@ def test_killed_at_random_moments_and_resumed_equals_uninterrupted(store, recipe
     reached, kills = 0, 0
     while kills < 5:
         process = start()
-        while process.is_alive() and steps_saved(out) <= reached:
-            time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.03))
+        goal = reached + chance.randint(1, 5)
+        while process.is_alive() and steps_saved(out) < goal:
+            time.sleep(0.0005)
+        time.sleep(chance.uniform(0, 0.004))
         process.kill()
         process.join()
         if process.exitcode != -signal.SIGKILL:
@@ -285,6 +287,8 @@ def test_overwriting_that_is_killed_half_way_leaves_something_to_overwrite_or_re
         patch.setattr("usermodel.training.pretrain.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain(store, recipe, run.path, overwrite=True)
+    with pytest.raises(MissingError, match="an unfinished one"):
+        Run.open(run.path)
     with pytest.raises(ConfigError, match="max_epochs"):
         pretrain(store, recipe, run.path, resume=True)
     assert run_facts(pretrain(store, recipe, run.path, overwrite=True).path) == run_facts(whole.path)

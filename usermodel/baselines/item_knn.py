@@ -11,7 +11,7 @@ from numpy import ndarray
 from scipy import sparse
 from torch import Tensor
 
-from usermodel.events.splits import Split
+from usermodel.events.splits import FittedOn, Split
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
@@ -23,10 +23,12 @@ class ItemKnn:
     Attributes:
         similarity: ``[items, items]``, each row cut to its nearest neighbours; fitted on the training part.
         histories: ``[users, items]`` binary, everything before each user's target.
+        fitted_on: The split whose training part was counted; a task refuses to score on another one.
     """
 
     similarity: sparse.csr_array
     histories: sparse.csr_array
+    fitted_on: FittedOn | None = None
 
     @staticmethod
     def fit(store: SequenceStore, split: Split, labels: Examples, *, neighbours: int = 100) -> ItemKnn:
@@ -43,7 +45,8 @@ class ItemKnn:
         scaled = train @ sparse.diags_array(1.0 / np.maximum(norm, 1e-12))
         similarity = sparse.csr_array(scaled.T @ scaled)
         similarity.setdiag(0)
-        return ItemKnn(_top_rows(similarity, neighbours), _matrix(store, labels.user, labels.stop))
+        histories = _matrix(store, labels.user, labels.stop)
+        return ItemKnn(_top_rows(similarity, neighbours), histories, split.fitted_on)
 
     @property
     def n_items(self) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from usermodel.cli import common
+
+if TYPE_CHECKING:
+    from usermodel.store.leakage import LeakageReport
+    from usermodel.store.sequence_store import SequenceStore
 
 
 def describe(
@@ -17,12 +21,34 @@ def describe(
             help="A store, simulated logs, a run, an embedding table or an index.", show_default=False
         ),
     ],
+    check_leakage: Annotated[
+        bool,
+        typer.Option(
+            "--check-leakage",
+            help="Prove for a store that no input of a split comes after its target; exit code 2 if one does.",
+        ),
+    ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Split to check: leave-last-out (default), user-ratio, user-split, global-time, rolling, or a SPLITS file.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: common.AsJson = False,
 ) -> None:
     """Show what an artefact holds, with a picture of its distributions. Every checksum is compared first."""
     from usermodel import manifest
+    from usermodel.errors import ConfigError
     from usermodel.report.describe import describe as look
 
+    if check_leakage:
+        _prove(path, split or "leave-last-out", as_json)
+        return
+    if split is not None:
+        do = "Add --check-leakage, or drop --split."
+        raise ConfigError("--split", expected="--check-leakage beside it", found="none", do=do)
     manifest.read(path, verify=True)
     found = look(path)
     if as_json:
@@ -31,6 +57,42 @@ def describe(
     common.print_table(f"{path}: {found.kind}", ["", ""], _rows(found.facts))
     for title, bars in found.pictures.items():
         common.print_bars(title, bars)
+
+
+def _prove(path: Path, split: str, as_json: bool) -> None:
+    """Check the split, or every fold of it; the reports are printed before the first offence ends the command."""
+    from usermodel.store.sequence_store import SequenceStore
+
+    store = SequenceStore.open(path, verify=True)
+    reports = _reports(store, split)
+    facts = {"kind": "leakage", "store_hash": store.content_hash, "fitted_on": store.meta["fitted_on"]}
+    if as_json:
+        clean = all(report.clean for report in reports)
+        common.print_json(facts | {"clean": clean, "splits": [report.facts() for report in reports]})
+    else:
+        for report in reports:
+            _show(path, report)
+        fitted = ", ".join(f"{name} on {part}" for name, part in store.meta["fitted_on"].items())
+        common.say(f"fitted: {fitted}; every other statistic on the training part")
+    for report in reports:
+        report.require_clean(str(path))
+    common.say(f"no leakage: {len(reports[0].checks)} promises hold")
+
+
+def _reports(store: SequenceStore, split: str) -> list[LeakageReport]:
+    from usermodel.events.splits import split_config
+    from usermodel.events.splits_table import read_split
+    from usermodel.store.leakage import check_leakage
+
+    if split.endswith(".parquet"):
+        return [check_leakage(store, read_split(split, store))]
+    return [check_leakage(store, one) for one in split_config(split).splits(store)]
+
+
+def _show(path: Path, report: LeakageReport) -> None:
+    rows = [(check.promise, check.checked, check.offending, check.first or "") for check in report.checks]
+    common.print_table(f"{path}: {report.split}", ["promise", "checked", "offending", "first"], rows)
+    common.print_table("", ["", "count"], [(name.replace("_", " "), n) for name, n in report.counts.items()])
 
 
 def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -1,66 +1,54 @@
-"""Columns of any source -> the types of the EVENTS schema, exactly or with the first row that does not fit."""
+"""Columns of any source -> the types of the EVENTS schema, with a mask of the rows that do not fit."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from usermodel.errors import DataError
-from usermodel.schema import IdType
+from usermodel.events.times import Bad
+from usermodel.schema import DURATION, EVENT_TYPE, RATING, WATCH_TIME, IdType
 
-_TEXT = (pl.String, pl.Categorical, pl.Enum)
+_TEXT: Final = (pl.String, pl.Categorical, pl.Enum)
+FEATURE_TYPES: Final[dict[str, Any]] = {
+    EVENT_TYPE: pl.String,
+    WATCH_TIME: pl.Int64,
+    DURATION: pl.Int64,
+    RATING: pl.Float32,
+}
 
 
-def parse_ids(values: pl.Series, where: str, kind: IdType) -> pl.Series:
+def read_ids(values: pl.Series, where: str, kind: IdType) -> tuple[pl.Series, list[Bad]]:
     """User or item ids as text, byte by byte, or as 64-bit integers.
 
     Raises:
-        DataError: Empty ids, or values that cannot name anybody.
+        DataError: A column whose values cannot name anybody.
     """
     if not (values.dtype.is_integer() or values.dtype in _TEXT or values.dtype == pl.Null):
         do = "Convert the column to integers or text: 7.0 and 7 would be two ids."
-        raise DataError(
-            where,
-            expected="ids",
-            found=f"{values.dtype} values such as {values.head(1).to_list()[0]!r}",
-            do=do,
-        )
+        found = f"{values.dtype} values such as {values.head(1).to_list()[0]!r}"
+        raise DataError(where, expected="ids", found=found, do=do)
     empty = _is_empty(values)
-    if empty.any():
-        row = int(empty.arg_true()[0]) + 1
-        found = f"{int(empty.sum()):,} empty ones, the first in row {row:,}"
-        raise DataError(where, expected="an id in every row", found=found, do="Fill or remove these rows.")
+    bad = [Bad(empty, "D010")]
     if kind == "string":
-        return values.cast(pl.String)
-    return _checked(values, values.cast(pl.Int64, strict=False), empty, where)
+        return values.cast(pl.String), bad
+    ids = values.cast(pl.Int64, strict=False)
+    return ids, [*bad, Bad(ids.is_null() & ~empty, "D011")]
 
 
-def parse_feature(values: pl.Series, dtype: Any, where: str) -> pl.Series:
-    """Values as ``dtype``; empty ones become null. An integer may be written ``12.0``, and ``12.5`` is rounded.
-
-    Raises:
-        DataError: Values of another kind.
-    """
+def read_feature(values: pl.Series, name: str) -> tuple[pl.Series, list[Bad]]:
+    """A further column; empty values become null. An integer may be written ``12.0``, and ``12.5`` is rounded."""
+    dtype = FEATURE_TYPES[name]
     empty = _is_empty(values)
     if dtype == pl.String:
-        return values.cast(pl.String).replace("", None)
+        return values.cast(pl.String).replace("", None), []
     cast = values.cast(dtype, strict=False)
     if dtype == pl.Int64 and not values.dtype.is_integer():
         # pandas writes integers as 12.0 once a single one is missing; watch times may carry parts of a millisecond.
         rounded = values.cast(pl.Float64, strict=False).round().cast(pl.Int64, strict=False)
         cast = rounded if values.dtype.is_float() else cast.fill_null(rounded)
-    return _checked(values, cast, empty, where)
-
-
-def _checked(values: pl.Series, cast: pl.Series, empty: pl.Series, where: str) -> pl.Series:
-    """``cast``, unless something got lost on the way."""
-    wrong = cast.is_null() & ~empty
-    if wrong.any():
-        row = int(wrong.arg_true()[0])
-        found = f"{values[row]!r} in row {row + 1:,} ({int(wrong.sum()):,} such rows)"
-        raise DataError(where, expected=f"{cast.dtype} values", found=found, do="Mend or remove these rows.")
-    return cast
+    return cast, [Bad(cast.is_null() & ~empty, "D020")]
 
 
 def _is_empty(values: pl.Series) -> pl.Series:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
 
 from usermodel import manifest, schema
 from usermodel.errors import DataError, IntegrityError
 from usermodel.events.parquet import write_parquet
+from usermodel.events.rejects import Reject
 from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
 
 KIND: Final = "event-log"
@@ -23,12 +25,15 @@ class EventLog:
     """Events in the EVENTS schema: straight from a reader (rows in input order) or from a folder on disk (sorted).
 
     Attributes:
-        frame: Rows as they came; `scan` is the sorted view that the EVENTS invariants speak of.
+        frame: Rows as they came, text ids coded as categories; `scan` is the sorted view, with ids as text, that the
+            EVENTS invariants speak of.
         sources: What was read, for messages and manifests.
         user_type: ``"string"`` or ``"int"``: the type of ``user_id``.
         item_type: The same for ``item_id``.
         time_kind: ``"utc"`` (int64 microseconds) or ``"order"`` (position in the user's history).
         is_sorted: Whether ``frame`` already obeys the invariants.
+        accounting: What became of every row that was read, see `rejects.Accounting.facts`.
+        rejects: Bad rows that were set aside.
     """
 
     frame: pl.LazyFrame
@@ -37,6 +42,8 @@ class EventLog:
     item_type: IdType = "string"
     time_kind: TimeKind = "utc"
     is_sorted: bool = False
+    accounting: dict[str, int] = field(default_factory=dict)
+    rejects: tuple[Reject, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -46,7 +53,8 @@ class EventLog:
 
     def scan(self) -> pl.LazyFrame:
         """Rows sorted by (user, time), ties in input order."""
-        return self.frame if self.is_sorted else self.frame.sort(USER, TIME, maintain_order=True)
+        frame = self.frame.with_columns(cs.categorical().cast(pl.String))
+        return frame if self.is_sorted else frame.sort(USER, TIME, maintain_order=True)
 
     def n_events(self) -> int:
         """Number of rows; reads the log when it is lazy."""

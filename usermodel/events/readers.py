@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import glob
-import gzip
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from usermodel.errors import DataError, MissingError, nearest, shorten
-from usermodel.events.columns import parse_feature, parse_ids
+from usermodel.errors import DataError, MissingError, nearest
+from usermodel.events import tables
+from usermodel.events.delimited import Delimited
+from usermodel.events.duplicates import Duplicates, drop_duplicates
 from usermodel.events.event_log import EventLog
-from usermodel.events.times import TimeUnit, parse_times
+from usermodel.events.lines import json_lines, sequences
+from usermodel.events.mapping import Columns, Mapper
+from usermodel.events.piece import Piece, numbered, require_columns
+from usermodel.events.rejects import Accounting, BadRows
+from usermodel.events.times import TimeUnit
 from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
 
-LogFormat = Literal["auto", "csv", "parquet", "sequences"]
+LogFormat = Literal["auto", "csv", "parquet", "jsonl", "arrow", "atomic", "sequences", "pairs", "movielens"]
 Source = str | Path | Sequence[str | Path] | Any
 
 _SUFFIXES: Final[Mapping[str, LogFormat]] = {
@@ -28,17 +32,26 @@ _SUFFIXES: Final[Mapping[str, LogFormat]] = {
     ".tsv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".arrow": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
+    ".inter": "atomic",
 }
-_FEATURE_TYPES: Final[Mapping[str, Any]] = {
-    "event_type": pl.String,
-    "watch_time_ms": pl.Int64,
-    "duration_ms": pl.Int64,
-    "rating": pl.Float32,
-}
+_COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2"})
+#: Formats whose rows hold no time: their order is all there is.
+_ORDERED: Final = frozenset({"sequences", "pairs"})
 #: Options of `read_events` that name a further column.
 _SHORT: Final = {name.removesuffix("_ms"): name for name in EVENT_FEATURES}
-_CHOICES: Final[Mapping[str, Any]] = {"format": LogFormat, "id_type": IdType, "time_unit": TimeUnit}
-_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_CHOICES: Final[Mapping[str, Any]] = {
+    "format": LogFormat,
+    "id_type": IdType,
+    "time_unit": TimeUnit,
+    "bad_rows": BadRows,
+    "duplicates": Duplicates,
+}
+_MOVIELENS: Final = [USER, ITEM, "rating", TIME]
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,9 @@ class Reading:
         id_type: ``string`` keeps every id as it is written; ``int`` declares 64-bit integers.
         time_unit: Unit of integer times, see `times.parse_times`.
         tz: Time zone of times that name none.
+        bad_rows: ``fail`` at the first bad row, or go on without the bad ones (``quarantine`` keeps them in a file of the
+            store), as long as they are few, see `rejects.BUDGET_SHARE`.
+        duplicates: ``keep`` or ``drop`` exact repeats of a row; they are counted either way.
     """
 
     user: str = USER
@@ -68,6 +84,8 @@ class Reading:
     id_type: IdType = "string"
     time_unit: TimeUnit = "auto"
     tz: str | None = None
+    bad_rows: BadRows = "fail"
+    duplicates: Duplicates = "keep"
 
 
 def read_events(source: Source, **options: Any) -> EventLog:
@@ -77,7 +95,7 @@ def read_events(source: Source, **options: Any) -> EventLog:
         source: A path, a glob, a list of either, or a polars or pandas frame.
         **options: The fields of `Reading`: ``user= item= time=`` name columns, ``watch_time= duration= event_type=
             rating=`` name further ones (times in milliseconds), ``format= separator= has_header= id_type= time_unit=
-            tz=`` say how to read.
+            tz=`` say how to read, ``bad_rows= duplicates=`` what to do with rows that are none or are repeated.
 
     Returns:
         The log; rows keep the order of the files and of the rows in them.
@@ -88,12 +106,64 @@ def read_events(source: Source, **options: Any) -> EventLog:
     """
     reading = reading_of(options)
     if not isinstance(source, str | Path | list | tuple):
-        return _map(_as_polars(source), "frame", reading)
+        frame = _as_polars(source)
+        columns = _columns(reading, ordered=False)
+        require_columns(columns.wanted, frame.columns, "frame")
+        return _log([numbered("frame", frame.select(columns.wanted), 1)], columns, reading, ("frame",))
     files = [
-        (path, _format_of(path) if reading.format == "auto" else reading.format) for path in expand(source)
+        (path, root, _format_of(path) if reading.format == "auto" else reading.format)
+        for path, root in expand(source)
     ]
-    logs = [_log(path, form, reading) for path, form in files]
-    return _concat(logs, order=files[0][1] == "sequences")
+    kinds = {form in _ORDERED for _, _, form in files}
+    if len(kinds) > 1:
+        found, do = "files with times and files without", "Read them apart."
+        raise DataError("source", expected="files of one kind", found=found, do=do)
+    columns = _columns(reading, ordered=kinds.pop())
+    pieces = (piece for path, root, form in files for piece in _pieces(path, root, form, reading, columns))
+    return _log(pieces, columns, reading, tuple(str(path) for path, _, _ in files))
+
+
+def _columns(reading: Reading, *, ordered: bool) -> Columns:
+    if ordered:
+        return Columns(USER, ITEM, None, {}, reading.id_type)
+    return Columns(reading.user, reading.item, reading.time, reading.features, reading.id_type)
+
+
+def _log(
+    pieces: Iterator[Piece] | list[Piece], columns: Columns, reading: Reading, sources: tuple[str, ...]
+) -> EventLog:
+    accounting = Accounting(reading.bad_rows)
+    mapper = Mapper(columns, sources[0], accounting, reading.time_unit, reading.tz)
+    for piece in pieces:
+        mapper.add(piece)
+    frame = drop_duplicates(mapper.finish(), reading.duplicates, accounting)
+    kind: TimeKind = "order" if columns.time is None or reading.time_unit == "order" else "utc"
+    return EventLog(
+        frame,
+        sources,
+        columns.id_type,
+        columns.id_type,
+        kind,
+        accounting=accounting.facts(),
+        rejects=tuple(accounting.rejects) if reading.bad_rows == "quarantine" else (),
+    )
+
+
+def _pieces(path: Path, root: Path | None, form: str, reading: Reading, columns: Columns) -> Iterator[Piece]:
+    """Open one file in its format."""
+    wanted = columns.wanted
+    separator = reading.separator or ("\t" if ".tsv" in path.name.lower() else ",")
+    readers: dict[str, Callable[[], Iterator[Piece]]] = {
+        "csv": lambda: Delimited(separator, quote=True, header=reading.has_header).pieces(path, wanted),
+        "movielens": lambda: Delimited("::", quote=False, names=_MOVIELENS).pieces(path, wanted),
+        "atomic": lambda: Delimited("\t", quote=False, typed=True).pieces(path, wanted),
+        "jsonl": lambda: json_lines(path, wanted),
+        "parquet": lambda: tables.parquet(path, wanted, root),
+        "arrow": lambda: tables.arrow(path, wanted),
+        "sequences": lambda: sequences(path),
+        "pairs": lambda: sequences(path, pairs=True),
+    }
+    return readers[form]()
 
 
 def reading_of(options: Mapping[str, Any]) -> Reading:
@@ -116,25 +186,28 @@ def reading_of(options: Mapping[str, Any]) -> Reading:
     return Reading(features=features, **fields)
 
 
-def expand(source: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Paths and globs -> existing files, globs in sorted order, no file twice."""
-    found: list[Path] = []
+def expand(source: str | Path | Sequence[str | Path]) -> list[tuple[Path, Path | None]]:
+    """Paths, globs and folders -> existing files in sorted order, no file twice, each with the folder it was found in."""
+    found: list[tuple[Path, Path | None]] = []
     for one in [source] if isinstance(source, str | Path) else source:
         path = Path(one)
-        matches = [path]
-        if not path.exists() and glob.has_magic(str(one)):
-            # The functions of pathlib know no absolute patterns and take in hidden files.
-            matches = [Path(name) for name in sorted(glob.glob(str(one))) if Path(name).is_file()]  # noqa: PTH207
-        if not matches or not matches[0].is_file():
-            what = (
-                f"a folder; name its files, for example '{one}/*.parquet'"
-                if path.is_dir()
-                else "no such file"
+        matches: list[tuple[Path, Path | None]] = [(path, None)]
+        if path.is_dir():
+            hidden = (".", "_")
+            inside = sorted(
+                file for file in path.rglob("*") if file.is_file() and not file.name.startswith(hidden)
             )
-            do = "Check the path and the spelling."
-            raise MissingError(str(one), expected="a log file", found=what, do=do)
+            matches = [(file, path) for file in inside if file.name != "manifest.json"]
+        elif not path.exists() and glob.has_magic(str(one)):
+            # The functions of pathlib know no absolute patterns and take in hidden files.
+            matches = [(Path(name), None) for name in sorted(glob.glob(str(one))) if Path(name).is_file()]  # noqa: PTH207
+        if not matches or not matches[0][0].is_file():
+            what = "a folder without files" if path.is_dir() else "no such file"
+            raise MissingError(
+                str(one), expected="a log file", found=what, do="Check the path and the spelling."
+            )
         found += matches
-    twice = [path for path, count in Counter(found).items() if count > 1]
+    twice = [path for path, count in Counter(path for path, _ in found).items() if count > 1]
     if twice:
         raise DataError(str(twice[0]), expected="each file once", found="it twice", do="Name it once.")
     if not found:
@@ -145,122 +218,13 @@ def expand(source: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _format_of(path: Path) -> LogFormat:
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in {".gz", ".zst"}]
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSED]
     form = _SUFFIXES.get(suffixes[-1]) if suffixes else None
     if form is None:
         found = f"the suffix {''.join(path.suffixes) or '(none)'}"
-        do = "Name it with --format csv|parquet|sequences."
-        raise DataError(str(path), expected="a .csv, .tsv or .parquet file", found=found, do=do)
+        do = f"Name it with --format {'|'.join(get_args(LogFormat)[1:])}."
+        raise DataError(str(path), expected="a file whose suffix names its format", found=found, do=do)
     return form
-
-
-def _log(path: Path, form: LogFormat, reading: Reading) -> EventLog:
-    if form == "sequences":
-        return _sequences(path, reading)
-    return _map(_table(path, form, reading), str(path), reading)
-
-
-def _table(path: Path, form: LogFormat, reading: Reading) -> pl.DataFrame:
-    """All columns of text files stay text: types are ours to decide, not a sniffer's."""
-    columns = list(dict.fromkeys([reading.user, reading.item, reading.time, *reading.features.values()]))
-    try:
-        if form == "parquet":
-            _require(columns, pq.read_schema(path).names, path)
-            # Where a file has page checksums, a flipped bit is an error and not another number.
-            table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-            return pl.DataFrame(pl.from_arrow(table))
-        _require_utf8(path)
-        separator = reading.separator or ("\t" if ".tsv" in path.name.lower() else ",")
-        frame = pl.read_csv(
-            path, separator=separator, has_header=reading.has_header, infer_schema=False, glob=False
-        )
-    except pl.exceptions.NoDataError:
-        do = "Check the export."
-        raise DataError(str(path), expected="at least one event", found="an empty file", do=do) from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError) as error:
-        found = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        found = found.removeprefix("found ")[:120]
-        do = "Copy it again." if form == "parquet" else "Check format, separator and quotes."
-        raise DataError(str(path), expected=f"a readable {form} file", found=found, do=do) from None
-    while frame.height and all(value is None for value in frame.row(-1)):
-        frame = frame.head(-1)  # an empty line at the end
-    if not reading.has_header:
-        return frame.rename({name: str(number) for number, name in enumerate(frame.columns)})
-    twice = [name for name in columns if f"{name}_duplicated_0" in frame.columns]
-    if twice:
-        expected, do = f"one column {twice[0]!r}", "Rename the columns."
-        raise DataError(str(path), expected=expected, found="several", do=do)
-    return frame
-
-
-def _require_utf8(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(2) in _UTF16:
-            do = "Re-encode it, for example with: iconv -f utf-16 -t utf-8."
-            raise DataError(str(path), expected="text in UTF-8", found="UTF-16", do=do)
-
-
-def _require(wanted: Sequence[str], names: Sequence[str], where: Any) -> None:
-    for name in wanted:
-        if name not in names:
-            found = f"the columns {shorten([repr(one) for one in names])}"
-            do = nearest(name, names) + " Name it with --user, --item, --time."
-            raise DataError(str(where), expected=f"a column {name!r}", found=found, do=do)
-
-
-def _map(frame: pl.DataFrame, where: str, reading: Reading) -> EventLog:
-    """Pick and convert the named columns."""
-    roles = [reading.user, reading.item, reading.time]
-    _require([*roles, *reading.features.values()], frame.columns, where)
-    if len(set(roles)) < len(roles):
-        found = ", ".join(map(repr, roles))
-        do = "Name three columns."
-        raise DataError(where, expected="different columns for user, item and time", found=found, do=do)
-    if frame.is_empty():
-        raise DataError(
-            where, expected="at least one event", found="a header and no rows", do="Check the export."
-        )
-    at = {name: f"{where}: column {name!r}" for name in frame.columns}
-    columns = [
-        parse_ids(frame[reading.user], at[reading.user], reading.id_type).alias(USER),
-        parse_ids(frame[reading.item], at[reading.item], reading.id_type).alias(ITEM),
-    ]
-    times = parse_times(frame[reading.time], where=at[reading.time], unit=reading.time_unit, tz=reading.tz)
-    columns.append(times.alias(TIME))
-    for ours in EVENT_FEATURES:
-        if ours in reading.features:
-            theirs = reading.features[ours]
-            columns.append(parse_feature(frame[theirs], _FEATURE_TYPES[ours], at[theirs]).alias(ours))
-    kind: TimeKind = "order" if reading.time_unit == "order" else "utc"
-    return EventLog(pl.DataFrame(columns).lazy(), (where,), reading.id_type, reading.id_type, kind)
-
-
-def _sequences(path: Path, reading: Reading) -> EventLog:
-    """``user item item ...`` per line, oldest first; the order becomes the time."""
-    _require_utf8(path)
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        # Not splitlines: to it a line also ends at characters that ids may hold.
-        lines = raw.decode("utf-8-sig").split("\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        do = "Copy or re-encode it as UTF-8."
-        raise DataError(str(path), expected="a text file", found=f"{error!s:.80}", do=do) from None
-    words = pl.Series("words", lines).str.strip_chars(" \t\r").str.replace_all(r"[ \t]+", " ").str.split(" ")
-    frame = pl.DataFrame({USER: words.list.first(), ITEM: words.list.slice(1)}).explode(ITEM).drop_nulls()
-    if frame.is_empty():
-        expected, do = "lines of 'user item item ...'", "Check the file."
-        raise DataError(str(path), expected=expected, found="no event", do=do)
-    ids = [parse_ids(frame[name], f"{path}: {name}", reading.id_type).alias(name) for name in (USER, ITEM)]
-    return EventLog(pl.DataFrame(ids).lazy(), (str(path),), reading.id_type, reading.id_type, "order")
-
-
-def _concat(logs: list[EventLog], *, order: bool = False) -> EventLog:
-    frame = pl.concat([log.frame for log in logs])
-    if order:
-        frame = frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(USER).alias(TIME))
-    first = logs[0]
-    sources = tuple(source for log in logs for source in log.sources)
-    return EventLog(frame, sources, first.user_type, first.item_type, first.time_kind)
 
 
 def _as_polars(source: Any) -> pl.DataFrame:

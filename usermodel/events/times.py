@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
+import numpy as np
 import polars as pl
+from jaxtyping import Int64
+from numpy import ndarray
 
 from usermodel.errors import DataError
 
@@ -33,130 +36,190 @@ _ISO: Final = (
 )
 
 
-def parse_times(
-    values: pl.Series, *, where: str, unit: TimeUnit = "auto", tz: str | None = None
-) -> pl.Series:
-    """Convert a time column.
+class Bad(NamedTuple):
+    """Rows that hold no time: a mask, the code of the rule they break, and why."""
+
+    rows: pl.Series
+    code: str
+    reason: str = ""
+
+
+class TimeColumn:
+    """A time column, read block by block, with one meaning from its first row to its last.
 
     Args:
-        values: Integers (or integers as text), ISO-8601 text, dates, or datetimes.
-        where: File and column, for messages.
+        where: File and column, for messages about the column as a whole.
         unit: Unit of integers; ``"auto"`` finds the one unit in which all values lie between 1990 and 2100;
             ``"order"`` keeps integers as they are, as a mere order.
         tz: Time zone of text and datetimes that do not name one, for example ``"Europe/Berlin"``. The hour that a
             clock shows twice in autumn is taken as the first of the two.
-
-    Returns:
-        Int64 microseconds UTC (or the order).
-
-    Raises:
-        DataError: Missing values, no times, mixed units, or naive times without ``tz``.
     """
-    if values.dtype == pl.String:
-        values = values.str.strip_chars()
-    empty = values.is_null() if values.dtype != pl.String else values.is_null() | (values == "")
-    if empty.any():
-        found = f"{int(empty.sum()):,} empty ones, the first in row {_first(empty):,}"
-        raise DataError(where, expected="a time in every row", found=found, do="Fill or remove these rows.")
-    if values.dtype == pl.String:
-        numbers = values.cast(pl.Int64, strict=False)
-        if numbers.null_count():
-            return _text(values, where, tz, is_number=numbers.is_not_null())
-        values = numbers
-    if values.dtype.is_integer():
-        return _numbers(values, where, unit)
-    if values.dtype == pl.Date:
-        values = values.cast(pl.Datetime("us"))
-    if isinstance(values.dtype, pl.Datetime):
-        return _datetimes(values, where, tz)
-    do = "Name the time column, or convert it to integers or ISO-8601 text; floats lose seconds."
-    raise DataError(
-        where, expected="times", found=f"{values.dtype} values such as {values.head(1).to_list()[0]!r}", do=do
-    )
 
+    def __init__(self, where: str, unit: TimeUnit = "auto", tz: str | None = None) -> None:
+        self.where, self.unit, self.tz = where, unit, tz
+        self.is_number: bool | None = None
+        #: Rows and first place of each unit and spelling met so far.
+        self.met: dict[str, tuple[int, str]] = {}
+        self.span: tuple[int, int] | None = None
 
-def _first(is_odd: pl.Series) -> int:
-    """Number of the first true row, from 1."""
-    return int(is_odd.arg_true()[0]) + 1
+    def block(
+        self, values: pl.Series, file: str, lines: Int64[ndarray, " rows"]
+    ) -> tuple[pl.Series, list[Bad]]:
+        """Convert a block.
 
+        Args:
+            values: Integers (or integers as text), ISO-8601 text, dates, or datetimes.
+            file: Where the block was read.
+            lines: Physical line of each row.
 
-def _numbers(values: pl.Series, where: str, unit: TimeUnit) -> pl.Series:
-    exact = values.cast(pl.Int64, strict=False)
-    if exact.null_count():
-        row = _first(exact.is_null())
-        found = f"{values[row - 1]} in row {row:,}"
-        raise DataError(where, expected="64-bit integers", found=found, do="Mend or remove the row.")
-    values = exact
-    if unit == "order":
-        return values
-    scale = _infer(values, where) if unit == "auto" else unit
-    multiplier, divisor = _SCALE[scale]
-    wrong = ~values.is_between(*_RANGES[scale])
-    if wrong.any():
-        row = _first(wrong)
-        found = f"{values[row - 1]} in row {row:,} ({int(wrong.sum()):,} such rows)"
-        do = "Mend or remove these rows, or name another --time-unit."
-        raise DataError(where, expected=f"times between 1990 and 2100 in {scale}", found=found, do=do)
-    return values // divisor * multiplier
+        Returns:
+            Int64, in the unit of the column for integers and in microseconds UTC otherwise, null where a row is bad; and
+            the bad rows.
 
+        Raises:
+            DataError: A column of another kind, or times without a zone and no ``tz``.
+        """
+        place = _Place(file, lines)
+        if values.dtype == pl.String:
+            values = values.str.strip_chars().replace("", None)
+        empty = Bad(values.is_null(), "D013")
+        if values.dtype == pl.Date:
+            values = values.cast(pl.Datetime("us"))
+        if isinstance(values.dtype, pl.Datetime):
+            return self._clock(values, [empty], place)
+        if values.dtype == pl.String:
+            return self._text(values, empty, place)
+        if values.dtype.is_integer() or values.dtype == pl.Null:
+            return self._numbers(values, values.cast(pl.Int64, strict=False), [empty], place)
+        do = "Name the time column, or convert it to integers or ISO-8601 text; floats lose seconds."
+        found = f"{values.dtype} values such as {values.head(1).to_list()[0]!r}"
+        raise DataError(self.where, expected="times", found=found, do=do)
 
-def _infer(values: pl.Series, where: str) -> _Unit:
-    fits = {unit: values.is_between(low, high) for unit, (low, high) in _RANGES.items()}
-    used = {unit: mask for unit, mask in fits.items() if mask.any()}
-    if not used:
-        found = f"integers from {values.min()!s} to {values.max()!s}"
-        do = "Name the unit with --time-unit s|ms|us|ns, or 'order' if the numbers only say which came first."
-        raise DataError(where, expected="epoch times between 1990 and 2100", found=found, do=do)
-    unit, mask = next(iter(used.items()))
-    if mask.all():
-        return unit
-    outside = pl.select(~pl.any_horizontal(*used.values())).to_series()
-    parts = [f"{int(mask.sum()):,} in {unit} (first: row {_first(mask):,})" for unit, mask in used.items()]
-    if outside.any():
-        row = _first(outside)
-        parts.append(f"{int(outside.sum()):,} outside 1990 to 2100 (first: {values[row - 1]} in row {row:,})")
-    do = "Convert or remove the odd rows."
-    raise DataError(where, expected="one unit of time in the whole column", found=", ".join(parts), do=do)
+    def finish(self) -> tuple[int, int]:
+        """Multiplier and divisor that turn the values of all blocks into microseconds.
 
+        Raises:
+            DataError: The column mixes units, or spellings with and without a zone.
+        """
+        if "naive" in self.met and "zoned" in self.met:
+            found = " and ".join(
+                f"{count:,} {kind} (first: {place})" for kind, (count, place) in self.met.items()
+            )
+            do = "Write the offset from UTC in every row, or in none and name --tz."
+            raise DataError(f"D016 {self.where}", expected="a time zone in every row", found=found, do=do)
+        units = {unit: facts for unit, facts in self.met.items() if unit in _SCALE}
+        if self.unit == "order" or not self.is_number:
+            return 1, 1
+        if self.unit != "auto":
+            return _SCALE[self.unit]
+        if not units and self.span:
+            found = f"integers from {self.span[0]} to {self.span[1]}"
+            do = "Name the unit with --time-unit s|ms|us|ns, or 'order' if the numbers only say which came first."
+            raise DataError(self.where, expected="epoch times between 1990 and 2100", found=found, do=do)
+        if len(units) > 1:
+            found = ", ".join(
+                f"{count:,} in {unit} (first: {place})" for unit, (count, place) in units.items()
+            )
+            do = "Convert or remove the odd rows."
+            raise DataError(
+                f"D015 {self.where}", expected="one unit of time in the whole column", found=found, do=do
+            )
+        return _SCALE[next(iter(units))] if units else (1, 1)
 
-def _text(values: pl.Series, where: str, tz: str | None, *, is_number: pl.Series) -> pl.Series:
-    parts = values.str.extract_groups(_ISO).struct.unnest()
-    clock = parts["date"] + "T" + parts["clock"].fill_null("00:00") + ":" + parts["second"].fill_null("00")
-    parsed = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
-    if parsed.null_count():
-        # Most rows decide what the column is; the message shows the first row that is something else.
-        odd = parsed.is_null() if 2 * int(is_number.sum()) < len(values) else ~is_number
-        row = _first(odd)
-        found = f"{values[row - 1]!r} in row {row:,} ({int(odd.sum()):,} of {len(values):,} rows)"
-        do = "Mend or remove the row, or name another time column with --time."
-        raise DataError(where, expected="integer times or ISO-8601 text", found=found, do=do)
-    fraction = parts["fraction"].fill_null("0").str.pad_end(9, "0").cast(pl.Int64) // 1_000
-    naive = parts["zone"].is_null()
-    if naive.all():
-        return _datetimes(parsed, where, tz) + fraction
-    if naive.any():
-        row = _first(naive)
-        found = f"{int(naive.sum()):,} rows without one (first: {values[row - 1]!r} in row {row:,})"
-        do = "Write the offset from UTC in every row, or in none and name --tz."
-        raise DataError(where, expected="a time zone in every row", found=found, do=do)
-    sign = 1 - 2 * (parts["sign"] == "-").fill_null(value=False).cast(pl.Int64)
-    hours, minutes = (parts[name].fill_null("0").cast(pl.Int64) for name in ("hours", "minutes"))
-    return parsed.dt.epoch("us") + fraction - sign * (hours * 60 + minutes) * 60_000_000
+    def why(self) -> str:
+        """What was taken for the unit, and why; for ``--dry-run``."""
+        if self.unit != "auto":
+            return f"{self.unit}, as declared"
+        if not self.is_number:
+            return "ISO-8601 text or datetimes" + (f", in {self.tz}" if self.tz else "")
+        units = [
+            f"{unit} ({count:,} rows lie between 1990 and 2100 in it)"
+            for unit, (count, _) in self.met.items()
+        ]
+        return ", ".join(units) or "unknown: no row lies between 1990 and 2100 in any unit"
 
+    def _text(self, values: pl.Series, empty: Bad, place: _Place) -> tuple[pl.Series, list[Bad]]:
+        # An integer that a program wrote as a float, 881250949.0, is that integer.
+        numbers = values.str.replace(r"^(-?\d+)\.0+$", "$1").cast(pl.Int64, strict=False)
+        if self.is_number is None:
+            # Most rows of the first block decide what the column is; the others are then the odd ones.
+            self.is_number = 2 * int(numbers.is_not_null().sum()) >= len(values) - int(empty.rows.sum())
+        if self.is_number:
+            bad = [empty, Bad(numbers.is_null() & ~empty.rows, "D012")]
+            return self._numbers(values, numbers, bad, place)
+        parts = values.str.extract_groups(_ISO).struct.unnest()
+        clock = (
+            parts["date"] + "T" + parts["clock"].fill_null("00:00") + ":" + parts["second"].fill_null("00")
+        )
+        parsed = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+        is_time = parsed.is_not_null()
+        naive, zoned = is_time & parts["zone"].is_null(), is_time & parts["zone"].is_not_null()
+        bad = [empty, Bad(~is_time & ~empty.rows, "D012")]
+        self._meet("zoned", zoned, place)
+        sign = 1 - 2 * (parts["sign"] == "-").fill_null(value=False).cast(pl.Int64)
+        hours, minutes = (parts[name].fill_null("0").cast(pl.Int64) for name in ("hours", "minutes"))
+        fraction = parts["fraction"].fill_null("0").str.pad_end(9, "0").cast(pl.Int64) // 1_000
+        utc = parsed.dt.epoch("us") - sign * (hours * 60 + minutes) * 60_000_000
+        if naive.any():
+            local, more = self._clock(parsed, [], place, only=naive)
+            utc, bad = local.zip_with(naive, utc), bad + more
+        return utc + fraction, bad
 
-def _datetimes(values: pl.Series, where: str, tz: str | None) -> pl.Series:
-    zone = getattr(values.dtype, "time_zone", None)
-    if zone is None and not tz:
-        do = "Name the time zone with --tz, for example --tz UTC."
-        raise DataError(where, expected="times with a time zone", found=f"{values[0]} without one", do=do)
-    if zone is None and tz:
+    def _numbers(
+        self, raw: pl.Series, values: pl.Series, bad: list[Bad], place: _Place
+    ) -> tuple[pl.Series, list[Bad]]:
+        self.is_number = True
+        overflow = values.is_null() & raw.is_not_null() & ~bad[-1].rows
+        bad = [*bad, Bad(overflow, "D012", "not a 64-bit integer")]
+        if self.unit == "order" or not values.len() - values.null_count():
+            return values, bad
+        low, high = values.min(), values.max()
+        assert isinstance(low, int)
+        assert isinstance(high, int)
+        self.span = (min(low, self.span[0]), max(high, self.span[1])) if self.span else (low, high)
+        inside = pl.Series([False]).new_from_index(0, len(values))
+        for unit, (first, last) in _RANGES.items():
+            if self.unit in {"auto", unit} and high >= first and low <= last:
+                fits = values.is_between(first, last).fill_null(value=False)
+                self._meet(unit, fits, place)
+                inside = inside | fits
+        return values, [
+            *bad,
+            Bad(values.is_not_null() & ~inside, "D014", "" if self.unit == "auto" else f"in {self.unit}"),
+        ]
+
+    def _clock(
+        self, values: pl.Series, bad: list[Bad], place: _Place, only: pl.Series | None = None
+    ) -> tuple[pl.Series, list[Bad]]:
+        """Datetimes -> microseconds UTC; ``only`` marks the rows that count."""
+        counted = values.is_not_null() if only is None else only
+        if getattr(values.dtype, "time_zone", None) is not None:
+            self._meet("zoned", counted, place)
+            return values.dt.convert_time_zone("UTC").dt.epoch("us"), bad
+        self._meet("naive", counted, place)
+        if not self.tz:
+            found = f"{values.filter(counted).head(1).to_list()[0]} without one, in line {place.of(counted)}"
+            do = "Name the time zone with --tz, for example --tz UTC."
+            raise DataError(f"D016 {self.where}", expected="times with a time zone", found=found, do=do)
         try:
-            values = values.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null")
+            local = values.dt.replace_time_zone(self.tz, ambiguous="earliest", non_existent="null")
         except pl.exceptions.ComputeError:
             do = "Take a name of the tz database, for example UTC or Europe/Berlin."
-            raise DataError("--tz", expected="the name of a time zone", found=repr(tz), do=do) from None
-        if values.null_count():
-            found = f"a skipped hour in row {_first(values.is_null()):,}"
-            do = "Correct the row, or use the zone the clock really ran in."
-            raise DataError(where, expected=f"times that exist in {tz}", found=found, do=do)
-    return values.dt.convert_time_zone("UTC").dt.epoch("us")
+            raise DataError("--tz", expected="the name of a time zone", found=repr(self.tz), do=do) from None
+        skipped = Bad(counted & local.is_null(), "D017", f"an hour that {self.tz} skips")
+        return local.dt.convert_time_zone("UTC").dt.epoch("us"), [*bad, skipped]
+
+    def _meet(self, what: str, rows: pl.Series, place: _Place) -> None:
+        count = int(rows.sum())
+        if count:
+            before, first = self.met.get(what, (0, ""))
+            self.met[what] = (before + count, first or f"{place.file}:{place.of(rows)}")
+
+
+class _Place(NamedTuple):
+    file: str
+    lines: Int64[ndarray, " rows"]
+
+    def of(self, rows: pl.Series) -> int:
+        """Line of the first true row."""
+        return int(self.lines[int(np.argmax(rows.to_numpy()))])

@@ -11,14 +11,19 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from jaxtyping import Int32
+from numpy import ndarray
 
 from usermodel.errors import DataError, IntegrityError, MismatchError
+from usermodel.events.codes import factorize, take
 from usermodel.events.parquet import read_parquet, write_parquet
 from usermodel.schema import IdType
 
 FIRST_INDEX: Final = 1
 _COLUMN: Final = "id"
 _DTYPES: Final[dict[str, Any]] = {"string": pl.String, "int": pl.Int64}
+#: Text that polars keeps as codes; long logs come that way.
+_CODED: Final = (pl.Categorical, pl.Enum)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,20 @@ class Vocabulary:
             DataError: Empty ids, or ids that are neither text nor 64-bit integers.
         """
         return Vocabulary(_new_ids(values))
+
+    @staticmethod
+    def fit(values: pl.Series) -> tuple[Vocabulary, Int32[ndarray, " n"]]:
+        """`build` and `encode` of the same values in one go; categorical columns and integers need no hashing.
+
+        Returns:
+            The vocabulary, and the position of every value in ``ids`` (index - 1).
+
+        Raises:
+            DataError: Empty ids, or ids that are neither text nor 64-bit integers.
+        """
+        _require_ids(values)
+        ids, codes = factorize(values)
+        return Vocabulary(ids.alias(_COLUMN)), codes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,6 +88,11 @@ class Vocabulary:
             DataError: Integers were given where ids are strings, or the other way round.
         """
         want = _DTYPES[self.kind]
+        if isinstance(values.dtype, _CODED) and self.kind == "string":
+            if values.null_count():
+                return self.encode(values.cast(pl.String))
+            ids, codes = factorize(values)
+            return take(self.encode(ids), codes)
         if values.dtype != want and len(values):
             do = f"Convert the ids to {want}: ids are {self.kind}s in this store."
             raise DataError("ids", expected=f"{want} values", found=f"{values.dtype} values", do=do)
@@ -143,14 +167,19 @@ class Vocabulary:
         return Vocabulary(frame[_COLUMN])
 
 
-def _new_ids(values: pl.Series) -> pl.Series:
+def _require_ids(values: pl.Series) -> None:
     wrong = f"{values.null_count():,} empty ones" if values.null_count() else ""
-    if values.dtype not in _DTYPES.values():
+    if values.dtype not in _DTYPES.values() and not isinstance(values.dtype, _CODED):
         wrong = f"{values.dtype} values"
     if wrong and len(values):
         do = "Convert the ids, and fill or remove empty ones."
         raise DataError("ids", expected="text or 64-bit integers", found=wrong, do=do)
-    return values.unique().sort().alias(_COLUMN)
+
+
+def _new_ids(values: pl.Series) -> pl.Series:
+    _require_ids(values)
+    unique = values.unique()
+    return (unique.cast(pl.String) if isinstance(values.dtype, _CODED) else unique).sort().alias(_COLUMN)
 
 
 def _text_bytes(array: pa.LargeStringArray) -> bytes:

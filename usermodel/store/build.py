@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import numpy as np
 import polars as pl
-from numpy import ndarray
 
 from usermodel import manifest
 from usermodel.errors import DataError
+from usermodel.events.codes import take
 from usermodel.events.event_log import EventLog
-from usermodel.events.filters import k_core
 from usermodel.events.readers import read_events
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import EVENT_TYPE, ITEM, RATING, TIME, USER
+from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
+from usermodel.store.coding import Coded, Known, code_events
+from usermodel.store.contents import Contents, event_types_of, feature_columns, log_facts, row_counts
+from usermodel.store.order import by_user_and_time
 from usermodel.store.sequence_store import KIND, SequenceStore
+from usermodel.store.tables import FOLDER, SideTables, read_tables, write_tables
 
 
 def build_store(
@@ -25,7 +27,9 @@ def build_store(
     *,
     min_user_events: int = 1,
     min_item_events: int = 1,
+    vocabulary: SequenceStore | tuple[Vocabulary, Vocabulary] | None = None,
     overwrite: bool = False,
+    **tables: Unpack[SideTables],
 ) -> SequenceStore:
     """Turn a log into memory-mapped per-user sequences.
 
@@ -34,89 +38,67 @@ def build_store(
         out: Folder to create.
         min_user_events: k-core: events every user must have after filtering.
         min_item_events: k-core: events every item must have after filtering.
+        vocabulary: Users and items that keep their index, with or without events here: a pair of vocabularies, or an
+            older store, whose event types then keep their codes too. New ones follow, sorted among themselves.
         overwrite: Replace a store that is already there.
+        **tables: ``impressions= labels= items_table= users_table=``: frames, or paths of Parquet or CSV files in the
+            types of `schema`. Rows about users or items that are not in the store are counted and left out.
 
     Returns:
         The opened store. The vocabulary and the k-core are fitted on all events, and the manifest says so.
 
     Raises:
-        DataError: Nothing is left.
+        DataError: Nothing is left, or the ids are of another type than those of ``vocabulary``.
         OutputExistsError: ``out`` exists.
     """
     # Long work comes next; a refusal after it would be late.
     manifest.refuse_existing(out, KIND, overwrite)
     log = log if isinstance(log, EventLog) else read_events(log)
-    rows, users, items, meta = _code(log, min_user_events, min_item_events)
+    core = (min_user_events, min_item_events)
+    side = read_tables(tables, log.user_type, log.item_type, log.time_kind)
+    events, coded, known = _read(log, core, vocabulary)
+    contents = _contents(log, events, coded, known)
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
-        _write_columns(rows, len(users), log.features, draft.path, meta)
-        items.save(draft.path / "vocabulary.parquet")
-        users.save(draft.path / "users.parquet")
-        draft.meta.update(meta)
+        contents.write(draft.path)
+        draft.meta.update(contents.facts(), **log_facts(log))
+        if side:
+            draft.meta[FOLDER] = write_tables(side, coded.users, coded.items, draft.path)
+        draft.meta["fitted_on"] = {"vocabulary": "all", "k_core": "all"}
+        rounds = [list(one) for one in coded.rounds]
+        draft.meta["k_core"] = {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds}
+        draft.meta["rows"] = row_counts(log, events.height, len(coded.user))
     return SequenceStore.open(out)
 
 
-def _code(
-    log: EventLog, min_user_events: int, min_item_events: int
-) -> tuple[pl.DataFrame, Vocabulary, Vocabulary, dict[str, Any]]:
-    """Filter, number users and items, sort; returns the rows, both vocabularies, and the facts of the manifest."""
-    events = log.frame.select(USER, ITEM, TIME, *log.features).collect(engine="streaming")
-    all_users, all_items = Vocabulary.build(events[USER]), Vocabulary.build(events[ITEM])
-    user, item = all_users.encode(events[USER]) - 1, all_items.encode(events[ITEM]) - 1
-    keep, rounds = k_core(user, item, min_user_events, min_item_events)
-    if not keep.any():
-        found = f"none of {len(keep):,} after the {min_user_events}/{min_item_events}-core"
+def _read(
+    log: EventLog, core: tuple[int, int], vocabulary: SequenceStore | tuple[Vocabulary, Vocabulary] | None
+) -> tuple[pl.DataFrame, Coded, Known | None]:
+    """Rows of the log, coded."""
+    known = Known(*vocabulary) if isinstance(vocabulary, tuple) else None
+    if isinstance(vocabulary, SequenceStore):
+        known = Known(vocabulary.users, vocabulary.vocabulary, vocabulary.event_types)
+    events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
+    coded = code_events(events, core, known)
+    if not len(coded.user):
+        found = f"none of {events.height:,} after the {core[0]}/{core[1]}-core"
         do = "Lower --min-user-events and --min-item-events."
-        if not len(keep):
+        if events.is_empty():
             found, do = "none", "Check the log and its filters."
         raise DataError(", ".join(log.sources), expected="at least one event", found=found, do=do)
-    users, user = _compact(all_users, user[keep])
-    items, item = _compact(all_items, item[keep])
-    rows = events.select(TIME, *log.features).filter(pl.Series(keep)).with_columns(user=user, item=item)
-    # Stable: ties in time stay in input order, because the order of ties decides which event is the test target.
-    rows = rows.sort("user", TIME, maintain_order=True)
-    core = {"min_user_events": min_user_events, "min_item_events": min_item_events}
-    meta: dict[str, Any] = {
-        "n_users": len(users),
-        "n_items": len(items),
-        "n_events": rows.height,
-        "user_type": log.user_type,
-        "item_type": log.item_type,
-        "time_kind": log.time_kind,
-        "features": list(log.features),
-        "vocabulary_hash": items.hash,
-        "users_hash": users.hash,
-        "fitted_on": {"vocabulary": "all", "k_core": "all"},
-        "k_core": core | {"rounds": [list(one) for one in rounds]},
-        "rows": {"read": len(keep), "accepted": rows.height, "filtered_by_k_core": len(keep) - rows.height},
-        "sources": [Path(source).name for source in log.sources],
-    }
-    return rows, users, items, meta
+    return events, coded, known
 
 
-def _compact(vocabulary: Vocabulary, codes: ndarray) -> tuple[Vocabulary, ndarray]:
-    """Drop ids that no kept event uses; the order of the others stays."""
-    used = np.bincount(codes, minlength=len(vocabulary)) > 0
-    new = np.cumsum(used) - 1
-    return Vocabulary(vocabulary.ids.filter(pl.Series(used))), new[codes].astype(np.int32)
-
-
-def _write_columns(
-    rows: pl.DataFrame, n_users: int, features: tuple[str, ...], path: Path, meta: dict[str, Any]
-) -> None:
-    offsets = np.zeros(n_users + 1, dtype=np.int64)
-    np.cumsum(np.bincount(rows["user"].to_numpy(), minlength=n_users), out=offsets[1:])
-    # np.save writes through the file, not through a memory map: a full disk is then an error, never a SIGBUS.
-    np.save(path / "offsets.npy", offsets)
-    np.save(path / "items.npy", rows["item"].to_numpy() + np.int32(1))
-    np.save(path / "times.npy", rows[TIME].to_numpy())
-    for name in features:
-        column = rows[name]
-        if name == EVENT_TYPE:
-            kinds = column.drop_nulls().unique().sort()
-            meta[EVENT_TYPE + "s"] = kinds.to_list()
-            values = Vocabulary(kinds.alias("id")).encode(column).astype(np.int32)
-        elif name == RATING:
-            values = column.fill_null(float("nan")).to_numpy()
-        else:
-            values = column.fill_null(-1).to_numpy()
-        np.save(path / f"{name}.npy", values)
+def _contents(log: EventLog, events: pl.DataFrame, coded: Coded, known: Known | None) -> Contents:
+    """Rows by user and time. Ties in time stay in input order: it decides which event is the test target."""
+    order, times, offsets = by_user_and_time(
+        coded.user, len(coded.users), events[TIME].to_numpy(), coded.rows
+    )
+    item_index = take(coded.item, order)
+    item_index += 1
+    types = known.event_types if known else ()
+    if EVENT_TYPE in log.features:
+        kinds = events[EVENT_TYPE]
+        types = event_types_of(kinds if coded.rows is None else kinds.gather(coded.rows), types)
+    rows = order if coded.rows is None or not log.features else take(coded.rows, order)
+    features = feature_columns(events, log.features, types, rows)
+    return Contents(coded.users, coded.items, offsets, item_index, times, features, types)

@@ -149,14 +149,28 @@ class SequenceStore:
 
     def split(self, config: SplitConfig | None = None) -> Split:
         """Cut every history into train, valid and test (default: leave-last-out)."""
-        return (config or LeaveLastOutConfig()).split(
-            np.asarray(self.offsets), np.asarray(self.times), self.time_kind
-        )
+        return (config or LeaveLastOutConfig()).of(self)
 
     def item_counts(self, stop: Int64[ndarray, " users"]) -> Int64[ndarray, " items+1"]:
         """Events of each item index before row ``stop`` of each user: popularity on a part of the data."""
         before = np.arange(self.n_events) < np.repeat(stop, np.diff(self.offsets))
         return np.bincount(self.items[before], minlength=self.n_items + 1)
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A side table (``impressions``, ``labels``, ``items``, ``users``), with ``user_row`` and ``item_index``.
+
+        Raises:
+            DataError: The store has no such table.
+        """
+        from usermodel.store.tables import load_table
+
+        return load_table(self, name)
+
+    def append(self, log: Any, out: str | os.PathLike[str] | None = None) -> SequenceStore:
+        """A store with the events of a new log added, see `usermodel.store.append.append`."""
+        from usermodel.store.append import append
+
+        return append(self, log, None if out is None else Path(out))
 
     def _column(self, name: str) -> ndarray:
         path = self.path / f"{name}.npy"

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from usermodel.embedding_table import Scorer
-from usermodel.errors import DataError
-from usermodel.events.splits import LeaveLastOutConfig, SplitConfig
+from usermodel.errors import DataError, MismatchError
+from usermodel.events.splits import LeaveLastOutConfig, SplitConfig, split_hash
 from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.ranking import definition
 from usermodel.sampling.protocol import Examples
@@ -52,7 +52,23 @@ class NextItem:
         return examples
 
     def score(self, scorer: Scorer, store: SequenceStore, labels: Examples) -> list[TaskResult]:
-        """hit, ndcg at each cut-off and mrr, with intervals over users."""
+        """hit, ndcg at each cut-off and mrr, with intervals over users.
+
+        Raises:
+            MismatchError: The scorer says that it was fitted on another split or store: it may know the targets.
+        """
+        self._require_same_split(scorer, store)
         ranks = rank_targets(scorer, store, labels)
         names = [f"{kind}@{k}" for k in self.ks for kind in ("hit", "ndcg")] + ["mrr"]
         return [TaskResult.of(name, ranks.metric(name), definition(name)) for name in names]
+
+    def _require_same_split(self, scorer: Scorer, store: SequenceStore) -> None:
+        fitted_on = getattr(scorer, "fitted_on", None)
+        if fitted_on is None:
+            return
+        wanted = split_hash(self.split, store.content_hash)
+        if fitted_on.hash != wanted:
+            expected = f"a scorer fitted on the split of the labels ({self.split.kind}, {wanted[:12]})"
+            found = f"one fitted on {fitted_on.split} ({fitted_on.hash[:12]})"
+            do = "Fit it on the split and the store of the task."
+            raise MismatchError("scorer", expected=expected, found=found, do=do)

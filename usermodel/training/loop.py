@@ -34,7 +34,7 @@ from usermodel.training.validation import Validate
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells whoever watches: after every step, and after the validation that ends an epoch.
+    """What the loop tells whoever watches, after each step; after the last one of an epoch once it is validated.
 
     Attributes:
         epoch: Number of the running epoch, from 1.

@@ -50,7 +50,7 @@ def pretrain(
             one is started. A damaged checkpoint is skipped with a warning.
         overwrite: Replace a run that is already there.
         validate: Metrics of the encoder after an epoch; None means next-item ranks of the validation targets.
-        on_progress: Called after each step and after the end of each epoch.
+        on_progress: Called after each step; after the last one of an epoch only once it is validated.
         allow_modules: Modules outside usermodel that the recipe of a resumed run may name.
 
     Returns:
@@ -72,7 +72,17 @@ def pretrain(
             return _finished(folder, recipe, store)
     elif old:
         _refuse(folder, overwrite)
-    recipe = recipe or Recipe()
+    return _train(store, recipe or Recipe(), folder, resume, validate, on_progress)
+
+
+def _train(
+    store: SequenceStore,
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    validate: Validate | None,
+    on_progress: OnProgress | None,
+) -> Run:
     split = store.split(recipe.data.split)
     _require_enough(store, split)
     history, monitor = recipe.encoder.max_history, recipe.training.monitor
@@ -81,11 +91,11 @@ def pretrain(
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        if old and not resume:
+        if not resume:
             _clear(folder)
         write_recipe(recipe, folder / "config.json")
         for sentence in loop.restore() if resume else []:
-            warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=3)
         with _stoppable(loop):
             loop.run(validate, on_progress)
         return _finish(loop)

@@ -20,7 +20,8 @@ class DataConfig(Config):
     """What part of the store trains.
 
     Attributes:
-        split: ``leave-last-out`` or ``global-time``; saved with the run, and ``evaluate`` uses it.
+        split: ``leave-last-out``, ``global-time``, ``user-ratio``, ``user-split`` or ``rolling``; saved with the run, and
+            ``evaluate`` uses it.
     """
 
     split: SplitConfig = LeaveLastOutConfig()

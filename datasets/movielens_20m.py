@@ -1,0 +1,37 @@
+"""MovieLens-20M: ratings with times, titles and genres."""
+
+from pathlib import Path
+
+from usermodel.events.data_cards import Card, Counts, DataFile, Download, Layout, Tables
+from usermodel.events.data_families import movielens_csv
+from usermodel.events.data_owners import GROUPLENS_LICENCE, GROUPLENS_SHORT, MOVIELENS_CITATION
+
+CARD = Card(
+    name="movielens-20m",
+    title="MovieLens-20M",
+    source="https://grouplens.org/datasets/movielens/20m/",
+    licence=GROUPLENS_LICENCE,
+    licence_short=GROUPLENS_SHORT,
+    columns={"user_id": "userId", "item_id": "movieId", "timestamp": "timestamp (s)", "rating": "rating"},
+    layouts=(
+        Layout(
+            "original",
+            (DataFile("ratings.csv"), DataFile("movies.csv", is_optional=True)),
+            Counts(138_493, 26_744, 20_000_263, is_recalled=True),
+        ),
+    ),
+    tasks=("next-item", "rating"),
+    citation=MOVIELENS_CITATION,
+    downloads=(
+        Download(
+            "https://files.grouplens.org/datasets/movielens/ml-20m.zip",
+            "ml-20m.zip",
+            "md5:cd245b17a1ae2cc31bb14903e1204af3",
+        ),
+    ),
+)
+
+
+def read(folder: Path) -> Tables:
+    """``ratings.csv`` and ``movies.csv``."""
+    return movielens_csv(folder)

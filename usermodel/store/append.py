@@ -1,0 +1,130 @@
+"""New days for an old store: every index stays where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy import ndarray
+
+from usermodel import manifest
+from usermodel.errors import DataError, MismatchError
+from usermodel.events.codes import take
+from usermodel.events.event_log import EventLog
+from usermodel.events.readers import read_events
+from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
+from usermodel.store.coding import Coded, Known, code_events
+from usermodel.store.contents import Contents, event_types_of, feature_column, log_facts, row_counts
+from usermodel.store.order import by_user_and_time
+from usermodel.store.sequence_store import KIND, SequenceStore
+from usermodel.store.tables import copy_tables
+
+_REBUILD = "Build the store again from all logs."
+
+
+def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = None) -> SequenceStore:
+    """Add the events of a new log to a store.
+
+    Users, items and event types of the store keep their numbers, and new ones follow, so an encoder that was trained on
+    the old store accepts the new one. The result is the one of
+    ``build_store(old log + new log, vocabulary=store)``, to the byte. Events of one user with equal times stay in the
+    order in which they were added. Rows of side tables stay; an event that was in the old log already is counted twice.
+
+    Args:
+        store: The store to extend.
+        log: New events, with the same columns: an `EventLog`, or whatever `read_events` takes.
+        out: Folder of the new store; ``None`` replaces the old one.
+
+    Returns:
+        The opened new store.
+
+    Raises:
+        DataError: The store has a k-core, which new events may not obey, or knows no times.
+        MismatchError: Ids of another type, times of another kind, or other columns than in the store.
+        OutputExistsError: ``out`` exists.
+    """
+    target = store.path if out is None else Path(out)
+    _require_appendable(store)
+    if out is not None:
+        manifest.refuse_existing(target, KIND, overwrite=False)
+    log = log if isinstance(log, EventLog) else read_events(log)
+    _require_alike(store, log)
+    events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
+    contents = _joined(store, events, Known(store.users, store.vocabulary, store.event_types))
+    with manifest.write_directory(target, KIND, overwrite=out is None) as draft:
+        contents.write(draft.path)
+        copy_tables(store, draft.path)
+        draft.meta.update(store.meta)
+        draft.meta.update(contents.facts())
+        added = log_facts(log)
+        draft.meta["sources"] = [*store.meta["sources"], *added["sources"]]
+        draft.meta["repeated_rows"] = store.meta.get("repeated_rows", 0) + added["repeated_rows"]
+        more = row_counts(log, events.height, events.height)
+        rows = {**more, **store.meta["rows"]}
+        draft.meta["rows"] = {name: store.meta["rows"].get(name, 0) + more.get(name, 0) for name in rows}
+    return SequenceStore.open(target)
+
+
+def _require_appendable(store: SequenceStore) -> None:
+    core = store.meta["k_core"]
+    sizes = (core["min_user_events"], core["min_item_events"])
+    if max(sizes) > 1:
+        found = f"one with a {sizes[0]}/{sizes[1]}-core"
+        raise DataError(str(store.path), expected="a store without a k-core", found=found, do=_REBUILD)
+    if store.time_kind == "order":
+        expected = "a store with times, which say where new events belong"
+        raise DataError(str(store.path), expected=expected, found="an order-only store", do=_REBUILD)
+
+
+def _require_alike(store: SequenceStore, log: EventLog) -> None:
+    ours = {
+        "user ids": store.meta["user_type"],
+        "item ids": store.meta["item_type"],
+        "times": store.time_kind,
+        "further columns": ", ".join(store.features) or "none",
+    }
+    theirs = {
+        "user ids": log.user_type,
+        "item ids": log.item_type,
+        "times": log.time_kind,
+        "further columns": ", ".join(log.features) or "none",
+    }
+    for name, expected in ours.items():
+        if theirs[name] != expected:
+            do = f"Read the log as the store was read, or: {_REBUILD[0].lower()}{_REBUILD[1:]}"
+            raise MismatchError(
+                ", ".join(log.sources),
+                expected=f"{name} as in {store.path} ({expected})",
+                found=theirs[name],
+                do=do,
+            )
+
+
+def _joined(store: SequenceStore, events: pl.DataFrame, known: Known) -> Contents:
+    """The rows of the store, then the new ones, by user and time."""
+    if events.is_empty():
+        raise DataError("the new log", expected="at least one event", found="none", do="Check the log.")
+    new = code_events(events, (1, 1), known)
+    old_user = np.repeat(np.arange(store.n_users, dtype=np.int32), np.diff(store.offsets))
+    order, times, offsets = by_user_and_time(
+        np.concatenate([old_user, new.user]),
+        len(new.users),
+        np.concatenate([store.times, events[TIME].to_numpy()]),
+    )
+    del old_user
+    types = event_types_of(events[EVENT_TYPE], known.event_types) if EVENT_TYPE in store.features else ()
+    features = {name: _feature(store, events, name, types, order) for name in store.features}
+    return Contents(new.users, new.items, offsets, _items(store, new, order), times, features, types)
+
+
+def _items(store: SequenceStore, new: Coded, order: ndarray) -> ndarray:
+    return take(np.concatenate([store.items, new.item + np.int32(1)]), order)
+
+
+def _feature(
+    store: SequenceStore, events: pl.DataFrame, name: str, types: tuple[str, ...], order: ndarray
+) -> Callable[[], ndarray]:
+    return lambda: take(np.concatenate([store.feature(name), feature_column(events[name], types)]), order)

@@ -1,0 +1,87 @@
+"""Ids of a log -> user and item numbers, after the k-core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Int, Int32
+from numpy import ndarray
+
+from usermodel.events.codes import count, take
+from usermodel.events.filters import k_core
+from usermodel.events.vocabulary import Vocabulary
+from usermodel.schema import ITEM, USER
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is numbered already and must keep its number.
+
+    Attributes:
+        users: Users of the older store.
+        items: Its items.
+        event_types: Its event types, in the order of their codes.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    event_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Events that passed the k-core, in input order.
+
+    Attributes:
+        users: All users, the known ones first.
+        items: All items, the known ones first.
+        user: User of each event, 0 to n_users - 1.
+        item: Item of each event, 0 to n_items - 1.
+        rows: Row of the log of each event; ``None`` when every row is an event.
+        rounds: What each round of the k-core removed: users, items, events.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    user: Int32[ndarray, " events"]
+    item: Int32[ndarray, " events"]
+    rows: Int[ndarray, " events"] | None
+    rounds: list[tuple[int, int, int]]
+
+
+def code_events(events: pl.DataFrame, core: tuple[int, int], known: Known | None = None) -> Coded:
+    """Number users and items.
+
+    Args:
+        events: Rows with ``user_id`` and ``item_id``.
+        core: Events that every user and every item must keep.
+        known: Users and items that have a number already; new ones follow them, sorted among themselves.
+
+    Raises:
+        DataError: Empty ids, or ids of another type than the known ones.
+    """
+    # All distinct ids, in order; what the k-core takes away is dropped from them below.
+    all_users, user = Vocabulary.fit(events[USER])
+    all_items, item = Vocabulary.fit(events[ITEM])
+    keep, rounds = k_core(user, item, *core)
+    rows = None
+    if not keep.all():
+        rows = np.flatnonzero(keep).astype(np.int32 if len(keep) < np.iinfo(np.int32).max else np.int64)
+        user, item = user[keep], item[keep]
+    users, user = _number(all_users, user, known.users if known else None)
+    items, item = _number(all_items, item, known.items if known else None)
+    return Coded(users, items, user, item, rows, rounds)
+
+
+def _number(found: Vocabulary, codes: ndarray, known: Vocabulary | None) -> tuple[Vocabulary, ndarray]:
+    """Drop ids that no event uses, and put the known ones first."""
+    used = count(codes, len(found)) > 0
+    if known is None and used.all():
+        return found, codes
+    ids = found.ids.filter(pl.Series(used))
+    vocabulary = Vocabulary(ids) if known is None else known.extend(ids)
+    number = np.zeros(len(found), dtype=np.int32)
+    number[used] = np.arange(len(ids)) if known is None else vocabulary.encode(ids) - 1
+    return vocabulary, take(number, codes)

@@ -1,0 +1,98 @@
+"""Removing users from a store, physically: their events, their ids and their rows in side tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool
+from numpy import ndarray
+
+from usermodel import manifest
+from usermodel.errors import DataError
+from usermodel.events.vocabulary import Vocabulary
+from usermodel.store.contents import Contents
+from usermodel.store.sequence_store import KIND, SequenceStore
+from usermodel.store.tables import FOLDER, keep_users
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was removed from where.
+
+    Attributes:
+        path: The store.
+        asked: Distinct ids that were to be forgotten.
+        found: Those of them that the store knew.
+        unknown: Those that it did not.
+        events: Events removed.
+        tables: Rows removed from each side table.
+    """
+
+    path: str
+    asked: int
+    found: int
+    unknown: int
+    events: int
+    tables: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def forget(store: SequenceStore, users: pl.Series) -> Receipt:
+    """Write a store anew without some users, in one atomic step.
+
+    No file of the folder holds their ids, events or side-table rows afterwards; ids of events in files elsewhere, in
+    runs and in embeddings are not touched. Item indices do not move, so encoders stay valid; other users move up.
+
+    Args:
+        store: The store to rewrite; the object itself still shows the old one, open it again.
+        users: External ids; ids that the store does not know are counted.
+
+    Returns:
+        The receipt. When the store knows none of the users it is left as it is.
+
+    Raises:
+        DataError: Ids of another type, or nobody would be left.
+    """
+    asked = users.drop_nulls().unique()
+    index = store.users.encode(asked)
+    rows = index[index > 0] - 1
+    keep = np.ones(store.n_users, dtype=bool)
+    keep[rows] = False
+    if not keep.any():
+        do = "Delete the folder."
+        raise DataError(str(store.path), expected="a user who stays", found="none", do=do)
+    if keep.all():
+        tables = dict.fromkeys(store.meta.get(FOLDER, {}), 0)
+        return Receipt(str(store.path), len(asked), 0, len(asked), 0, tables)
+    contents = _without(store, keep)
+    events = store.n_events - len(contents.times)
+    with manifest.write_directory(store.path, KIND, overwrite=True) as draft:
+        contents.write(draft.path)
+        facts, tables = keep_users(store, keep, draft.path)
+        draft.meta.update(store.meta)
+        draft.meta.update(contents.facts())
+        if facts:
+            draft.meta[FOLDER] = facts
+        counts = store.meta["rows"]
+        draft.meta["rows"] = counts | {
+            "accepted": counts["accepted"] - events,
+            "forgotten": counts.get("forgotten", 0) + events,
+        }
+    return Receipt(str(store.path), len(asked), len(rows), len(asked) - len(rows), events, tables)
+
+
+def _without(store: SequenceStore, keep: Bool[ndarray, " users"]) -> Contents:
+    length = np.diff(store.offsets)
+    event = np.repeat(keep, length)
+    offsets = np.r_[np.int64(0), np.cumsum(length[keep])]
+    features = {name: lambda name=name: store.feature(name)[event] for name in store.features}
+    users = Vocabulary(store.users.ids.filter(pl.Series(keep)))
+    return Contents(
+        users, store.vocabulary, offsets, store.items[event], store.times[event], features, store.event_types
+    )
