@@ -39,7 +39,7 @@ CARD = Card(
                 ),
             ),
             Counts(29_858, 40_981, 1_027_370),
-            "Sets of items per user, split at random, ids from 0; the column part of the label table keeps the split.",
+            "Sets of items per user, split at random, ids from 0; one log here, train first.",
         ),
     ),
     tasks=("next-item", "collaborative-filtering"),

@@ -123,7 +123,7 @@ def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
     with Progress(*columns, console=notes, disable=not notes.is_terminal, transient=True) as bar:
         task: TaskID | None = None
 
-        def update(done: int, total: int, note: str = "") -> None:
+        def update(done: int, total: int | None, note: str = "") -> None:
             nonlocal task
             if task is None:
                 task = bar.add_task(what, total=total, note=note)

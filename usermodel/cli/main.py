@@ -16,6 +16,7 @@ from usermodel.version import VERSION
 COMMANDS = (
     "demo",
     "simulate",
+    "data",
     "ingest",
     "describe",
     "recipes",

@@ -57,7 +57,15 @@ def pretrain(
             if now.done == now.total and not common.notes.is_terminal and now.metrics:
                 common.say(f"epoch {now.epoch}  loss {now.loss:.4f}  {metrics}")
 
-        run = train(opened, chosen, out, resume=resume, overwrite=overwrite, on_progress=watch)
+        run = train(
+            opened,
+            chosen,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            allow_modules=allow_module or (),
+            on_progress=watch,
+        )
     best = ", ".join(f"{name} {value:.4f}" for name, value in run.meta["best"].items())
     common.say(
         f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; best validation {best} in epoch {run.meta['best_epoch']}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from usermodel import manifest
@@ -62,7 +60,7 @@ def get(card: Card, out: str | Path, *, on_progress: Progress | None = None) -> 
     return new
 
 
-def _pooch() -> ModuleType:
+def _pooch() -> Any:
     try:
         import pooch
     except ImportError:
@@ -72,7 +70,7 @@ def _pooch() -> ModuleType:
     return pooch
 
 
-def _fetch(pooch: ModuleType, download: Download, out: Path, on_progress: Progress | None) -> Path:
+def _fetch(pooch: Any, download: Download, out: Path, on_progress: Progress | None) -> Path:
     part = out / f"{download.name}.part"
     try:
         path = pooch.retrieve(
@@ -133,12 +131,13 @@ class _Resuming:
 
 def _unpack(path: Path, out: Path) -> None:
     """Archives are unpacked beside themselves; members that point outside are refused by the standard library."""
-    with contextlib.ExitStack() as stack:
-        try:
-            if path.suffix == ".zip":
-                stack.enter_context(zipfile.ZipFile(path)).extractall(out)
-            elif path.name.endswith((".tar.gz", ".tgz")):
-                stack.enter_context(tarfile.open(path)).extractall(out, filter="data")  # noqa: S202
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-            do = "Delete it and run the command again."
-            raise IntegrityError(str(path), expected="an archive", found=f"{error!s:.120}", do=do) from None
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(out)
+        elif path.name.endswith((".tar.gz", ".tgz")):
+            with tarfile.open(path) as tar:  # noqa: S202
+                tar.extractall(out, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        do = "Delete it and run the command again."
+        raise IntegrityError(str(path), expected="an archive", found=f"{error!s:.120}", do=do) from None

@@ -72,10 +72,10 @@ def amazon_2014(folder: Path, category: str, short: str) -> Tables:
 def _amazon_sequences(folder: Path, category: str, short: str) -> Tables:
     path = raw.find(folder, f"{short}.txt", f"reviews_{category}_5.json")
     events = raw.read_sequences([path])
-    maps = [raw.maybe(folder, name) for name in ("user2reviewer.tsv", "item2asin.tsv")]
-    if maps[0] and maps[1]:
-        for column, table in zip((USER, ITEM), maps, strict=True):
-            ids = raw.read_text_table(table, separator="\t", quoted=False)
+    maps = {USER: raw.maybe(folder, "user2reviewer.tsv"), ITEM: raw.maybe(folder, "item2asin.tsv")}
+    if all(maps.values()):
+        for column, table in maps.items():
+            ids = raw.read_text_table(table or path, separator="\t", quoted=False)
             events = events.with_columns(pl.col(column).replace_strict(ids.to_series(0), ids.to_series(1)))
     notes = ("Order only: the sequence file holds neither times nor ratings.",)
     titles = raw.maybe(folder, "item_titles.tsv")

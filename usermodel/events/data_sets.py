@@ -14,12 +14,15 @@ from typing import Final
 
 import polars as pl
 
+from usermodel import manifest
 from usermodel.errors import DataError, MissingError, nearest
 from usermodel.events.data_cards import Card, Tables
 from usermodel.events.event_log import EventLog
+from usermodel.events.parquet import write_parquet
 from usermodel.events.readers import read_events
 from usermodel.schema import CLICKED, EVENT_FEATURES, ITEM, PREDICTION_TIME, TIME, USER, VALUE
 
+KIND: Final = "data-set-tables"
 _PACKAGE: Final = Path(__file__).parents[1]
 #: Columns that must be there and full, per side table.
 _REQUIRED: Final = {
@@ -135,6 +138,23 @@ def read_data_set(name: str, folder: str | Path) -> Prepared:
         "events": (expected.events, events.height + sum(tables.left_out.values())),
     }
     return Prepared(recipe.card, tables, _log(name, tables), checks)
+
+
+def write_tables(prepared: Prepared, out: str | Path, *, overwrite: bool = False) -> None:
+    """Write labels, impressions, items and users as Parquet, with the facts of the card in the manifest."""
+    card, tables = prepared.card, prepared.tables
+    with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
+        for kind, table in tables.side_tables().items():
+            write_parquet(table, draft.path / f"{kind}.parquet")
+        draft.meta.update(
+            data_set=card.name,
+            layout=tables.layout,
+            source=card.source,
+            licence=card.licence,
+            time_kind=prepared.log.time_kind,
+            rows={kind: table.height for kind, table in tables.side_tables().items()},
+            notes=list(tables.notes),
+        )
 
 
 def _log(name: str, tables: Tables) -> EventLog:

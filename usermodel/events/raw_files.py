@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
@@ -58,11 +59,13 @@ def open_text(path: Path, encoding: str = "utf-8") -> Iterator[str]:
     Yields:
         One line after the other.
     """
-    opened = (
-        gzip.open(path, "rt", encoding=encoding) if path.suffix == ".gz" else path.open(encoding=encoding)
-    )
     try:
-        with opened as file:
+        file: IO[str]
+        with contextlib.ExitStack() as stack:
+            if path.suffix == ".gz":
+                file = stack.enter_context(gzip.open(path, "rt", encoding=encoding))
+            else:
+                file = stack.enter_context(path.open(encoding=encoding))
             for line in file:
                 yield line.rstrip("\r\n")
     except _READ_ERRORS as error:

@@ -88,11 +88,14 @@ class Reading:
     duplicates: Duplicates = "keep"
 
 
-def read_events(source: Source, **options: Any) -> EventLog:
+def read_events(
+    source: Source, *, on_progress: Callable[[int], None] | None = None, **options: Any
+) -> EventLog:
     """Read a behaviour log.
 
     Args:
-        source: A path, a glob, a list of either, or a polars or pandas frame.
+        source: A path, a folder, a glob, a list of these, or a polars or pandas frame.
+        on_progress: Called with the rows read so far.
         **options: The fields of `Reading`: ``user= item= time=`` name columns, ``watch_time= duration= event_type=
             rating=`` name further ones (times in milliseconds), ``format= separator= has_header= id_type= time_unit=
             tz=`` say how to read, ``bad_rows= duplicates=`` what to do with rows that are none or are repeated.
@@ -107,9 +110,22 @@ def read_events(source: Source, **options: Any) -> EventLog:
     reading = reading_of(options)
     if not isinstance(source, str | Path | list | tuple):
         frame = _as_polars(source)
-        columns = _columns(reading, ordered=False)
+        columns = columns_of(reading, ordered=False)
         require_columns(columns.wanted, frame.columns, "frame")
         return _log([numbered("frame", frame.select(columns.wanted), 1)], columns, reading, ("frame",))
+    files, columns = files_of(source, reading)
+    pieces = (piece for path, root, form in files for piece in open_pieces(path, root, form, reading, columns))
+    watched = _watched(pieces, on_progress)
+    return _log(watched, columns, reading, tuple(str(path) for path, _, _ in files))
+
+
+def files_of(source: Any, reading: Reading) -> tuple[list[tuple[Path, Path | None, LogFormat]], Columns]:
+    """The files to read, each with the folder it was found in and its format, and the columns to read from them.
+
+    Raises:
+        MissingError: No such file.
+        DataError: Files with times beside files of mere order.
+    """
     files = [
         (path, root, _format_of(path) if reading.format == "auto" else reading.format)
         for path, root in expand(source)
@@ -118,12 +134,20 @@ def read_events(source: Source, **options: Any) -> EventLog:
     if len(kinds) > 1:
         found, do = "files with times and files without", "Read them apart."
         raise DataError("source", expected="files of one kind", found=found, do=do)
-    columns = _columns(reading, ordered=kinds.pop())
-    pieces = (piece for path, root, form in files for piece in _pieces(path, root, form, reading, columns))
-    return _log(pieces, columns, reading, tuple(str(path) for path, _, _ in files))
+    return files, columns_of(reading, ordered=kinds.pop())
 
 
-def _columns(reading: Reading, *, ordered: bool) -> Columns:
+def _watched(pieces: Iterator[Piece], on_progress: Callable[[int], None] | None) -> Iterator[Piece]:
+    rows = 0
+    for piece in pieces:
+        yield piece
+        rows += piece.n_rows
+        if on_progress is not None:
+            on_progress(rows)
+
+
+def columns_of(reading: Reading, *, ordered: bool) -> Columns:
+    """Which columns to read; files of mere order have none to choose from."""
     if ordered:
         return Columns(USER, ITEM, None, {}, reading.id_type)
     return Columns(reading.user, reading.item, reading.time, reading.features, reading.id_type)
@@ -149,7 +173,7 @@ def _log(
     )
 
 
-def _pieces(path: Path, root: Path | None, form: str, reading: Reading, columns: Columns) -> Iterator[Piece]:
+def open_pieces(path: Path, root: Path | None, form: str, reading: Reading, columns: Columns) -> Iterator[Piece]:
     """Open one file in its format."""
     wanted = columns.wanted
     separator = reading.separator or ("\t" if ".tsv" in path.name.lower() else ",")

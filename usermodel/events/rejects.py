@@ -13,6 +13,8 @@ from typing import Final, Literal
 from usermodel.errors import DataError
 
 BadRows = Literal["fail", "quarantine", "drop"]
+#: File of a store that holds the bad rows that were set aside.
+QUARANTINE: Final = "quarantine.jsonl"
 
 #: Bad rows allowed under ``quarantine`` and ``drop``: the larger of the two. More than that is not a few bad rows but a
 #: wrong separator or a wrong column.

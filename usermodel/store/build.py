@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import polars as pl
+import pyarrow as pa
 
 from usermodel import manifest
 from usermodel.errors import DataError
 from usermodel.events.codes import take
 from usermodel.events.event_log import EventLog
 from usermodel.events.readers import read_events
+from usermodel.events.rejects import QUARANTINE, write_quarantine
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
 from usermodel.store.coding import Coded, Known, code_events
@@ -61,6 +63,8 @@ def build_store(
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
         contents.write(draft.path)
         draft.meta.update(contents.facts(), **log_facts(log))
+        if log.rejects:
+            write_quarantine(log.rejects, draft.path / QUARANTINE)
         if side:
             draft.meta[FOLDER] = write_tables(side, coded.users, coded.items, draft.path)
         draft.meta["fitted_on"] = {"vocabulary": "all", "k_core": "all"}
@@ -77,6 +81,8 @@ def _read(
     known = Known(*vocabulary) if isinstance(vocabulary, tuple) else None
     if isinstance(vocabulary, SequenceStore):
         known = Known(vocabulary.users, vocabulary.vocabulary, vocabulary.event_types)
+    # What the reader of a file has freed goes back to the system before the columns of the store take their place.
+    pa.default_memory_pool().release_unused()
     events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
     coded = code_events(events, core, known)
     if not len(coded.user):

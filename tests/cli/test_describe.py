@@ -1,0 +1,99 @@
+"""usermodel describe STORE --check-leakage: the proof from the command line, and its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from usermodel.cli.main import main
+from usermodel.events.splits_table import write_split
+from usermodel.store.build import build_store
+
+
+def make(folder, copies=False):
+    rng = np.random.default_rng(3)
+    rows = [
+        (f"u{user}", f"i{rng.integers(0, 9)}", 1_700_000_000 + 100 * n + user)
+        for n in range(10)
+        for user in range(12)
+    ]
+    rows += [row for row in rows if row[0] == "u7"][-1:] if copies else []
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    return build_store(frame, folder)
+
+
+def run(capsys, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["usermodel", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capsys.readouterr()
+    return end.value.code or 0, printed.out, printed.err
+
+
+@pytest.mark.parametrize("split", ["leave-last-out", "user-ratio", "user-split", "global-time", "rolling"])
+def test_a_clean_store_is_proved_for_every_split(tmp_path, capsys, monkeypatch, split):
+    store = make(tmp_path / "store")
+    code, out, _ = run(
+        capsys, monkeypatch, "describe", store.path, "--check-leakage", "--split", split, "--json"
+    )
+    found = json.loads(out)
+    assert code == 0
+    assert found["clean"] is True
+    assert found["store_hash"] == store.content_hash
+    assert found["fitted_on"] == {"vocabulary": "all", "k_core": "all"}
+    assert len(found["splits"]) == (3 if split == "rolling" else 1)
+    for report in found["splits"]:
+        assert report["split"].startswith(split)
+        assert report["counts"]["test_targets"] > 0
+        assert {check["offending"] for check in report["checks"].values()} == {0}
+
+
+def test_a_copied_row_ends_with_code_2_and_its_place(tmp_path, capsys, monkeypatch):
+    store = make(tmp_path / "store", copies=True)
+    if store.n_events == 120:
+        pytest.fail("the reader dropped the copy; write one past it")
+    code, out, err = run(capsys, monkeypatch, "describe", store.path, "--check-leakage", "--json")
+    found = json.loads(out)
+    assert code == 2
+    assert found["clean"] is False
+    check = found["splits"][0]["checks"]["no_row_twice"]
+    assert check["offending"] == 1
+    assert check["first"].startswith("user 'u7', event 10 of the history")
+    assert "expected no (user, item, time) row in two parts; found 1 of 121" in err
+    assert "user 'u7', event 10 of the history" in err
+
+
+def test_the_table_shows_every_promise(tmp_path, capsys, monkeypatch):
+    store = make(tmp_path / "store")
+    write_split(store, store.split(), tmp_path / "split.parquet")
+    file = tmp_path / "split.parquet"
+    # A process of its own: the console is as wide as the terminal was when it was made.
+    code = "from usermodel.cli.main import main; main()"
+    words = [sys.executable, "-c", code, "describe", store.path, "--check-leakage", "--split", file]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no (user, item, time) row in two parts" in done.stdout
+    assert "test targets never seen in train" in done.stdout
+    assert "fitted: k_core on all, vocabulary on all" in done.stderr
+    assert "no leakage: 7 promises hold" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--split", "user-split"], "--split: expected --check-leakage beside it"),
+        (["--check-leakage", "--split", "user-splt"], "Did you mean 'user-split'?"),
+        (["--check-leakage", "--split", "none.parquet"], "expected a split; found nothing there"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(tmp_path, capsys, monkeypatch, words, message):
+    store = make(tmp_path / "store")
+    code, _, err = run(capsys, monkeypatch, "describe", store.path, *words)
+    assert code == 2
+    assert message in err
