@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-demo readme clean help
+.PHONY: demo test check test-slow format proof-beauty proof-demo readme peers bench-ingest clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
@@ -50,6 +50,20 @@ proof-demo: $(VENV)/.installed
 
 readme: $(VENV)/.installed
 	$(BIN)/python tools/readme.py
+
+# Peers run in environments of their own (.peers/NAME), because they cannot live beside today's numpy. Python 3.11.
+PEERS := recbole rectools
+peers: $(PEERS:%=.peers/%/.installed)
+
+.peers/%/.installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# 10 M events to a store, side by side with twenty lines of polars; about 5 minutes.
+bench-ingest: $(VENV)/.installed
+	for job in csv-int csv-str parquet-int parquet-str; do \
+	  $(BIN)/python benchmarks/speed/ingest.py --job $$job --json benchmarks/results/ingest-$$job.json || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

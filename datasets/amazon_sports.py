@@ -32,7 +32,7 @@ CARD = Card(
     ),
     tasks=("next-item", "rating"),
     citation=owner.AMAZON_2014_CITATION,
-    published=(owner.icsrec("layout sequences, full ranking: hit@10 .0565 ndcg@10 .0335 (README)"),),
+    published=(owner.icsrec("layout sequences, full ranking: hit@10 .0565 ndcg@10 .0335"),),
     downloads=owner.amazon_2014_download("Sports_and_Outdoors"),
 )
 

@@ -32,7 +32,7 @@ CARD = Card(
     ),
     tasks=("next-item", "rating"),
     citation=owner.AMAZON_2014_CITATION,
-    published=(owner.icsrec("layout sequences, full ranking: hit@10 .1055 ndcg@10 .0657 (README)"),),
+    published=(owner.icsrec("layout sequences, full ranking: hit@10 .1055 ndcg@10 .0657"),),
     downloads=owner.amazon_2014_download("Toys_and_Games"),
 )
 

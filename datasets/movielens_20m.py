@@ -18,6 +18,7 @@ CARD = Card(
             "original",
             (DataFile("ratings.csv"), DataFile("movies.csv", is_optional=True)),
             Counts(138_493, 26_744, 20_000_263, is_recalled=True),
+            "Users and ratings as in the owner's README; the number of films with a rating is recalled.",
         ),
     ),
     tasks=("next-item", "rating"),

@@ -24,7 +24,8 @@ CARD = Card(
             "original",
             (DataFile("steam_reviews.json.gz"),),
             Counts(2_567_538, 15_474, 7_793_069, is_recalled=True),
-            "Python literals, not JSON: reading takes many minutes.",
+            "Python literals, not JSON: reading takes many minutes. Counts as quoted from the owner's page; how users with one "
+            "name and reviews without one were counted is not known.",
         ),
     ),
     tasks=("next-item",),

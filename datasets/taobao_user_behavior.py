@@ -26,6 +26,7 @@ CARD = Card(
             "original",
             (DataFile("UserBehavior.csv"),),
             Counts(987_994, 4_162_024, 100_150_807, is_recalled=True),
+            "Users and items that have only impossible times are missing from ours.",
         ),
     ),
     tasks=("next-item",),

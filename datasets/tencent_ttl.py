@@ -22,7 +22,7 @@ CARD = Card(
         "user_id": "number of the line in original_desen_pretrain.csv, from 0",
         "item_id": "the numbers of that line, oldest first; 0 is filler",
         "age, life_status (users)": "the number behind ',,' in the owner's task files",
-        "labels": "the numbers behind ',,' in the click and like files",
+        "target (labels)": "the numbers behind ',,' in the click and like files",
     },
     layouts=(
         Layout(
@@ -66,7 +66,7 @@ def read(folder: Path) -> Tables:
             chosen.append(
                 rows.with_columns(pl.col("answer").str.split(","), task=pl.lit(task)).explode("answer")
             )
-    notes = ("The items of click and like labels are other things than the items of the events.",)
+    notes = ("The targets of click and like labels are other things than the items of the events.",)
     if strangers:
         notes += (f"{strangers:,} task rows belong to no user of the log and were left out.",)
     labels = _labels(pl.concat(chosen), events) if chosen else None
@@ -85,7 +85,7 @@ def _labels(rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     return joined.select(
         "user_id",
         pl.col("prediction_time").fill_null(0).cast(pl.Int64),
-        pl.col("answer").alias("item_id"),
         pl.lit(1.0).alias("value"),
+        pl.col("answer").alias("target"),
         "task",
     )

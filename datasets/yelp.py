@@ -22,6 +22,7 @@ CARD = Card(
                 DataFile("yelp_academic_dataset_business.json", is_optional=True),
             ),
             Counts(1_987_929, 150_346, 6_990_280, is_recalled=True),
+            "The owner names 1,987,897 users: some reviews are by people outside the user file.",
         ),
     ),
     tasks=("next-item", "rating"),

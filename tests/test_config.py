@@ -138,7 +138,7 @@ FAILURES = [
     ({"training": 3}, "training: expected the keys of TrainingConfig; found 3. Change the value."),
     (
         {"data": {"split": "global-tim"}},
-        "data.split: expected 'leave-last-out', 'global-time'; found 'global-tim'. Did you mean 'global-time'?",
+        "data.split: expected 'leave-last-out', 'global-time', 'user-ratio', 'user-split', 'rolling'; found 'global-tim'. Did you mean 'global-time'?",
     ),
     (
         {"data": {"split": {"kind": "global-time", "valid_form": 1}}},
@@ -294,11 +294,11 @@ def test_override_swaps_a_class_and_keeps_the_rest():
         ({"encoder.dim": "wide"}, "encoder.dim: expected a valid integer; found 'wide'. Change the value."),
         (
             {"data.split": "nonsense"},
-            "data.split: expected 'leave-last-out', 'global-time'; found 'nonsense'. Choose one of: global-time, leave-last-out.",
+            "data.split: expected 'leave-last-out', 'global-time', 'user-ratio', 'user-split', 'rolling'; found 'nonsense'. Choose one of: global-time, leave-last-out, rolling, user-ratio, user-split.",
         ),
         (
             {"data.split.valid_from": 1},
-            "data.split.valid_from: expected a key of LeaveLastOutConfig; found an unknown key 'valid_from'. Choose one of: kind.",
+            "data.split.valid_from: expected a key of LeaveLastOutConfig; found an unknown key 'valid_from'. Choose one of: k, kind.",
         ),
         (
             {"encoder.class": "os:system"},

@@ -20,7 +20,9 @@ def literals(rows):
 
 
 def _movielens_csv():
-    head = "userId,movieId,rating,timestamp\n007,31,2.5,1260759144\n7,31,0.5,1260759144\n7,1029,5.0,1260759179\n"
+    head = (
+        "userId,movieId,rating,timestamp\n007,31,2.5,1260759144\n7,31,0.5,1260759144\n7,1029,5.0,1260759179\n"
+    )
     films = 'movieId,title,genres\n31,Dangerous Minds (1995),Drama\n1029,"Dumbo, the Film (1941)",Animation|Drama\n'
     return {
         "ml/ratings.csv": head + "".join(f"{n},{n},3.0,{1_260_759_000 + n}\n" for n in REST),
@@ -30,12 +32,25 @@ def _movielens_csv():
 
 def _amazon(category):
     rows = [
-        {"reviewerID": "A1", "asin": "0007", "overall": 5.0, "unixReviewTime": 1370131200, "reviewText": "a\u2028b"},
-        {"reviewerID": "A1", "asin": "B000X", "overall": 1.0, "unixReviewTime": 1370131200, "helpful": [0, 1]},
+        {
+            "reviewerID": "A1",
+            "asin": "0007",
+            "overall": 5.0,
+            "unixReviewTime": 1370131200,
+            "reviewText": "a\u2028b",
+        },
+        {
+            "reviewerID": "A1",
+            "asin": "B000X",
+            "overall": 1.0,
+            "unixReviewTime": 1370131200,
+            "helpful": [0, 1],
+        },
         {"reviewerID": "A2", "asin": "0007", "overall": 4.0, "unixReviewTime": 946684800},
     ]
     rows += [
-        {"reviewerID": f"A{n}", "asin": f"B{n}", "overall": 3.0, "unixReviewTime": 1370131200 + n} for n in REST
+        {"reviewerID": f"A{n}", "asin": f"B{n}", "overall": 3.0, "unixReviewTime": 1370131200 + n}
+        for n in REST
     ]
     meta = [{"asin": "0007", "title": "It's a book", "price": 9.99, "categories": [["X"]]}, {"asin": "B000X"}]
     return {f"reviews_{category}_5.json.gz": jsonl(rows), f"meta_{category}.json.gz": literals(meta)}
@@ -54,7 +69,7 @@ def _kuairand(version, standard):
         "1,10,20220408,1100,1649387500999,1,1,0,0,0,1,0,120,61117,0,0,0,0,1",
     ]
     more = [f"{n},{n},20220422,1100,{1_650_600_000_000 + n},1,0,0,0,0,0,0,5,10,0,0,0,0,1" for n in REST]
-    files = {
+    return {
         standard[0]: KUAI_HEAD + "\n".join(odd) + "\n",
         standard[1]: KUAI_HEAD + "\n".join(more) + "\n",
         f"data/log_random_4_22_to_5_08_{version}.csv": KUAI_HEAD
@@ -63,7 +78,6 @@ def _kuairand(version, standard):
         f"data/user_features_{version}.csv": "user_id,user_active_degree,is_lowactive_period\n0,full_active,0\n1,UNKNOWN,1\n",
         f"data/video_features_basic_{version}.csv": "video_id,author_id,video_type\n10,5,NORMAL\n11,6,AD\n",
     }
-    return files
 
 
 def _mind(version):
@@ -164,29 +178,101 @@ SAMPLES = {
     "amazon-toys": _amazon("Toys_and_Games"),
     "amazon-games": _amazon("Video_Games"),
     "amazon-2023": {
-        "Toys_and_Games.csv.gz": "user_id,parent_asin,rating,timestamp\nAE2,B07Q7Q3V5V,5.0,1549866158332\n"
-        "AE2,0007,1.0,1549866158331\n" + "".join(f"U{n},B{n},3.0,{1_549_866_158_000 + n}\n" for n in range(2, 20)),
+        "Toys_and_Games.jsonl.gz": jsonl(
+            [
+                {
+                    "rating": 5.0,
+                    "asin": "B1",
+                    "parent_asin": "B07Q7Q3V5V",
+                    "user_id": "AE2",
+                    "timestamp": 1549866158332,
+                },
+                {
+                    "rating": 1.0,
+                    "asin": "B1",
+                    "parent_asin": "0007",
+                    "user_id": "AE2",
+                    "timestamp": 1549866158331,
+                    "images": [],
+                },
+                *(
+                    {
+                        "rating": 3.0,
+                        "parent_asin": f"B{n}",
+                        "user_id": f"U{n}",
+                        "timestamp": 1549866158000 + n,
+                    }
+                    for n in range(2, 20)
+                ),
+            ]
+        ),
+        "meta_Toys_and_Games.jsonl.gz": "{}\n",
     },
     "yelp": {
         "yelp_academic_dataset_review.json": jsonl(
             [
-                {"review_id": "r1", "user_id": "mh_-eMZ6", "business_id": "XQfw", "stars": 3.0, "date": "2018-07-07 22:09:11", "text": "a\nb"},
-                {"review_id": "r2", "user_id": "OyoG", "business_id": "7ATY", "stars": 5.0, "date": "2012-01-03 15:28:18", "useful": -1},
-                *({"user_id": f"u{n}", "business_id": f"b{n}", "stars": 1.0, "date": f"2020-02-{n + 1:02} 00:00:00"} for n in range(2, 20)),
+                {
+                    "review_id": "r1",
+                    "user_id": "mh_-eMZ6",
+                    "business_id": "XQfw",
+                    "stars": 3.0,
+                    "date": "2018-07-07 22:09:11",
+                    "text": "a\nb",
+                },
+                {
+                    "review_id": "r2",
+                    "user_id": "OyoG",
+                    "business_id": "7ATY",
+                    "stars": 5.0,
+                    "date": "2012-01-03 15:28:18",
+                    "useful": -1,
+                },
+                *(
+                    {
+                        "user_id": f"u{n}",
+                        "business_id": f"b{n}",
+                        "stars": 1.0,
+                        "date": f"2020-02-{n + 1:02} 00:00:00",
+                    }
+                    for n in range(2, 20)
+                ),
             ]
         ),
         "yelp_academic_dataset_business.json": jsonl(
-            [{"business_id": "XQfw", "name": "Turning Point", "city": "Wayne", "state": "PA", "categories": None}]
+            [
+                {
+                    "business_id": "XQfw",
+                    "name": "Turning Point",
+                    "city": "Wayne",
+                    "state": "PA",
+                    "categories": None,
+                }
+            ]
         ),
     },
     "steam": {
         "steam_reviews.json.gz": literals(
             [
-                {"username": "Chaos Syren", "hours": 0.1, "product_id": "725280", "date": "2017-12-17", "text": 'It"s'},
-                {"username": "Ariman1", "hours": 13.2, "product_id": "328100", "date": "2017-08-02", "early_access": True},
+                {
+                    "username": "Chaos Syren",
+                    "hours": 0.1,
+                    "product_id": "725280",
+                    "date": "2017-12-17",
+                    "text": 'It"s',
+                },
+                {
+                    "username": "Ariman1",
+                    "hours": 13.2,
+                    "product_id": "328100",
+                    "date": "2017-08-02",
+                    "early_access": True,
+                },
                 {"username": "007", "product_id": "725280", "date": "2014-11-15"},
                 {"hours": 1.0, "product_id": "1", "date": "2014-11-15"},
-                *({"username": f"n{n}", "hours": 2.0, "product_id": "9", "date": "2016-01-01"} for n in range(4, 20)),
+                *(
+                    {"username": f"n{n}", "hours": 2.0, "product_id": "9", "date": "2016-01-01"}
+                    for n in range(4, 20)
+                ),
             ]
         ).replace("'username'", "u'username'"),
     },
@@ -218,7 +304,8 @@ SAMPLES = {
         "1k", ("data/log_standard_4_08_to_4_21_1k.csv", "data/log_standard_4_22_to_5_08_1k.csv")
     ),
     "kuairand-27k": _kuairand(
-        "27k", ("data/log_standard_4_08_to_4_21_27k_part1.csv", "data/log_standard_4_08_to_4_21_27k_part2.csv")
+        "27k",
+        ("data/log_standard_4_08_to_4_21_27k_part1.csv", "data/log_standard_4_08_to_4_21_27k_part2.csv"),
     ),
     "mind-small": _mind("small"),
     "mind-large": _mind("large"),
@@ -233,13 +320,17 @@ SAMPLES = {
         "train.csv.gz": AVAZU
         + AVAZU_ROW.format(id=1, click=0, hour="14102100", ip="ddd2926e", ad="15706")
         + AVAZU_ROW.format(id=2, click=1, hour="14103023", ip="ddd2926e", ad="0015706")
-        + "".join(AVAZU_ROW.format(id=n, click=0, hour="14102101", ip=f"ip{n}", ad="1") for n in range(2, 20)),
+        + "".join(
+            AVAZU_ROW.format(id=n, click=0, hour="14102101", ip=f"ip{n}", ad="1") for n in range(2, 20)
+        ),
     },
     "frappe": {
         "frappe.csv": "user\titem\tcnt\tdaytime\tweekday\tisweekend\thomework\tcost\tweather\tcountry\tcity\n"
         "0\t0\t1\tmorning\tsunday\tweekend\tunknown\tfree\tsunny\tUnited States\t0\n"
         "0\t7\t1210\tnight\tmonday\tworkday\thome\tpaid\tunknown\tSpain\t12\n"
-        + "".join(f"{n}\t{n}\t{n}\tnoon\tfriday\tworkday\twork\tfree\tcloudy\tItaly\t1\n" for n in range(2, 20)),
+        + "".join(
+            f"{n}\t{n}\t{n}\tnoon\tfriday\tworkday\twork\tfree\tcloudy\tItaly\t1\n" for n in range(2, 20)
+        ),
     },
     "movielens-tag": _ctr_parts(
         ("label", "user_id", "item_id", "tag_id"),

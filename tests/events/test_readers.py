@@ -372,7 +372,7 @@ MEND = "Mend the row, or pass --bad-rows quarantine."
         (CSV.encode() + b"\xff,b,1700000000\n", f":5: expected text in UTF-8; found '\\\\xff,b,1700000000' (1 of 4 rows). {MEND}"),
         (CSV + "a,b,1700000000,more\n", f":5: expected as many fields as the header has; found 'a,b,1700000000,more', 4 fields where the header has 3 (1 of 4 rows). {MEND}"),
         (CSV + "a,b\n", f":5: expected as many fields as the header has; found 'a,b', 2 fields where the header has 3 (1 of 4 rows). {MEND}"),
-        (CSV + f'a,"b,{T0}\n' + "c,d,5\n" * 3, f":5: expected quotes that close; found 'a,\"b,{T0}', unexpected end of data (1 of 7 rows). {MEND}"),
+        (CSV + f'a,"b,{T0}\n' + "c,d,5\n" * 3, f":5: expected quotes that close; found 'a,\"b,{T0}' (1 of 7 rows). {MEND}"),
         (CSV.replace(",", ";"), ": expected a column 'user_id'; found the columns 'user_id;item_id;timestamp'. Is the separator ';'? Name it with --separator."),
     ],
 )  # fmt: skip

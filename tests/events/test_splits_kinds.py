@@ -57,6 +57,7 @@ def test_user_ratio_rounds_down_and_always_trains():
 def test_a_fraction_means_what_it_says_in_decimal():
     """0.29 * 100 is 28.999999999999996 in floats."""
     assert sizes(UserRatioConfig(valid=0.0, test=0.29).split(*arrays(100), "utc")) == [(71, 0, 29)]
+    assert sizes(UserRatioConfig(valid=0.0, test=0.99999999999).split(*arrays(10), "utc")) == [(1, 0, 9)]
     # Shares that leave a hair of an event to train on still train on one event.
     assert sizes(UserRatioConfig(valid=0.5, test=0.4999999999).split(*arrays(10), "utc")) == [(1, 4, 5)]
 
@@ -135,6 +136,15 @@ def test_rolling_by_hand():
         assert sizes(split) == expected
         assert split.name == f"rolling fold {fold} of 2 " + " ".join(map(str, FOLDS[fold]))
         assert split.test_stop.tolist() == [FOLDS[fold][2], 10]
+
+
+def test_a_protocol_yields_every_fold_in_order_and_the_others_one_split(tiny_store):
+    folds = list(RollingConfig(n_folds=2, window=0.2).splits(tiny_store))
+    assert [fold.name.split(" of ")[0] for fold in folds] == ["rolling fold 0", "rolling fold 1"]
+    assert [fold.config.fold for fold in folds] == [0, 1]
+    assert folds[0].part("test")[1].tolist() == folds[1].part("valid")[1].tolist()
+    assert len({fold.hash for fold in folds}) == 2
+    assert [split.name for split in LeaveLastOutConfig().splits(tiny_store)] == ["leave-last-out"]
 
 
 def test_rolling_windows_are_the_last_tenths_of_the_log_by_default():

@@ -61,6 +61,34 @@ def test_appending_keeps_indices_and_the_prefix_proves_it(ids, make):
     check()
 
 
+@pytest.mark.parametrize(("ids", "make"), [(TEXTS, texts), (INTEGERS, integers)], ids=["text", "integers"])
+def test_fitting_is_building_and_encoding(ids, make):
+    @given(ids)
+    def check(values):
+        vocabulary, codes = Vocabulary.fit(make(values))
+        assert vocabulary.ids.equals(Vocabulary.build(make(values)).ids, check_dtypes=True)
+        assert (codes + 1).tolist() == vocabulary.encode(make(values)).tolist()
+        assert codes.dtype == np.int32
+
+    check()
+
+
+@given(TEXTS, TEXTS)
+def test_categories_are_text(values, others):
+    plain, coded = texts(values), texts(values).cast(pl.Categorical(pl.Categories.random()))
+    vocabulary = Vocabulary.build(coded)
+    assert vocabulary.ids.equals(Vocabulary.build(plain).ids, check_dtypes=True)
+    assert vocabulary.hash == Vocabulary.fit(coded)[0].hash == Vocabulary.build(plain).hash
+    mixed = texts([*others, None, *values])
+    assert vocabulary.encode(mixed.cast(pl.Categorical)).tolist() == vocabulary.encode(mixed).tolist()
+    assert vocabulary.extend(texts(others).cast(pl.Categorical)).hash == vocabulary.extend(texts(others)).hash
+
+
+def test_categories_are_no_integers():
+    with pytest.raises(DataError, match="expected Int64 values; found Categorical values"):
+        Vocabulary.build(integers([7])).encode(texts(["7"]).cast(pl.Categorical))
+
+
 @given(st.permutations(AWKWARD))
 def test_awkward_ids_are_all_different_and_keep_their_bytes(values):
     vocabulary = Vocabulary.build(texts(values))
@@ -123,7 +151,7 @@ def test_another_vocabulary_is_an_error_that_names_both():
 def test_an_empty_id_is_unknown_and_cannot_be_added():
     vocabulary = Vocabulary.build(texts(["a"]))
     assert vocabulary.encode(texts([None, "a"])).tolist() == [0, 1]
-    for attempt in (Vocabulary.build, vocabulary.extend):
+    for attempt in (Vocabulary.build, Vocabulary.fit, vocabulary.extend):
         with pytest.raises(DataError, match="ids: expected text or 64-bit integers; found 2 empty ones"):
             attempt(texts(["x", None, None]))
 

@@ -1,6 +1,7 @@
 """Building a store: equal to a plain reader written in forty lines, independent of row order, all or nothing."""
 
 import csv
+import dataclasses
 import errno
 import io
 import os
@@ -191,6 +192,56 @@ def test_the_k_core_is_reported_round_by_round(tiny_log, tmp_path):
     }
     assert store.users.ids.to_list() == ["ann", "bob"]
     assert store.vocabulary.decode(store.items).to_list() == ["i1", "i2", "i3", "i1", "i3", "i1", "i2"]
+
+
+def test_the_account_of_the_reader_goes_on(tiny_log, tmp_path):
+    log = read_events(tiny_log)
+    counted = {"rows_read": 20, "accepted": 13, "duplicates": 4, "quarantined": 3, "repeated": 5}
+    # Two of the 13 rows are taken out by the caller, four by the k-core.
+    log = dataclasses.replace(log, accounting=counted)
+    store = build_store(log, tmp_path / "store", min_user_events=3, min_item_events=2)
+    assert store.meta["rows"] == {
+        "read": 20,
+        "accepted": 7,
+        "duplicates": 4,
+        "quarantined": 3,
+        "filtered_by_k_core": 4,
+        "filtered_by_caller": 2,
+    }
+    assert store.meta["repeated_rows"] == 5
+
+
+@pytest.mark.parametrize("id_type", ["string", "int"])
+def test_categories_integers_and_text_give_one_store(tmp_path, id_type):
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "user_id": rng.integers(1000, 1100, 5000),
+            "item_id": rng.integers(1000, 1300, 5000) * (1 if id_type == "string" else 10**12),
+            "timestamp": T0 + rng.integers(0, 900, 5000),
+        }
+    )
+    log = read_events(frame, id_type=id_type)
+    rows = log.frame.collect()
+    ids = pl.col("user_id", "item_id")
+    plain = rows.with_columns(ids.cast(pl.String if id_type == "string" else pl.Int64))
+    ways = [rows, plain, *([plain.with_columns(ids.cast(pl.Categorical))] if id_type == "string" else [])]
+    hashes = set()
+    for number, way in enumerate(ways):
+        store = build_store(
+            log.with_frame(way.lazy()), tmp_path / str(number), min_user_events=39, min_item_events=9
+        )
+        hashes.add(store.content_hash)
+    assert len(hashes) == 1
+    # Ids of four digits have one order as text and as numbers; the slowest road sorts rows of Python.
+    kept = {str(user) for user in store.users.ids}
+    items = {str(item) for item in store.vocabulary.ids}
+    expected = sorted(
+        (row for row in frame.rows() if str(row[0]) in kept and str(row[1]) in items),
+        key=lambda row: (row[0], row[2]),
+    )
+    assert 0 < len(kept) < 100
+    assert store.vocabulary.decode(store.items).cast(pl.String).to_list() == [str(row[1]) for row in expected]
 
 
 def test_ratings_and_unknown_values(tmp_path):

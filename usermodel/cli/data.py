@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
+from rich.table import Table
 
 from usermodel.cli import common
 
 if TYPE_CHECKING:
     from usermodel.events.data_cards import Card
     from usermodel.events.data_sets import Prepared
+
+_KINDS: Final = ("users", "items", "events")
+_EXACT_BELOW: Final = 10_000
+#: From here on in millions: 999,950 would be 1000k.
+_MILLION: Final = 999_500
 
 
 def data(
@@ -36,10 +42,6 @@ def data(
             "--out", "-o", help="get: folder for the files; prepare: the store.", show_default=False
         ),
     ] = None,
-    tables: Annotated[
-        Path | None,
-        typer.Option(help="prepare: folder for labels, impressions, items and users.", show_default=False),
-    ] = None,
     min_user_events: Annotated[int, typer.Option(help="k-core: events every user must keep.", min=1)] = 1,
     min_item_events: Annotated[int, typer.Option(help="k-core: events every item must keep.", min=1)] = 1,
     overwrite: common.Overwrite = False,
@@ -57,7 +59,7 @@ def data(
             "overwrite": overwrite,
         }
         folder = _given(source, "--from FOLDER")
-        _prepare(_named(name, action), folder, _given(out, "-o STORE"), tables, options, as_json)
+        _prepare(_named(name, action), folder, _given(out, "-o STORE"), options, as_json)
 
 
 def _named(name: str | None, action: str) -> str:
@@ -91,17 +93,23 @@ def _list(name: str | None, as_json: bool) -> None:
     if as_json:
         common.print_json({card.name: _facts(card) for card in cards})
         return
-    rows = [
-        [
-            card.name,
-            *(_count(card, kind) for kind in ("users", "items", "events")),
-            card.licence_short,
-            _host(card),
-        ]
-        for card in cards
-    ]
-    common.print_table("Public data sets", ["name", "users", "items", "events", "licence", "from"], rows)
-    common.say("~ recalled, not verified. More on one: usermodel data list NAME")
+    # No lines and short numbers: a name that is cut off cannot be typed, and a terminal may have 80 columns.
+    table = Table(
+        title="Public data sets", title_justify="left", title_style="bold", box=None, header_style="bold"
+    )
+    table.add_column("name", no_wrap=True)
+    for kind in _KINDS:
+        table.add_column(kind, justify="right", no_wrap=True)
+    table.add_column("get", no_wrap=True)
+    table.add_column("licence")
+    table.add_column("from", overflow="fold")
+    for card in cards:
+        numbers = [_short(card, kind) for kind in _KINDS]
+        how = "yes" if card.downloads else "hand"
+        table.add_row(card.name, *numbers, how, card.licence_short, _host(card))
+    common.results.print(table)
+    common.say("get: with 'usermodel data get', or by hand; ~ recalled, not verified; ? unknown or up to you")
+    common.say("exact numbers, licence and files of one: usermodel data list NAME")
 
 
 def _facts(card: Card) -> dict[str, Any]:
@@ -113,16 +121,21 @@ def _facts(card: Card) -> dict[str, Any]:
     return facts
 
 
-def _count(card: Card, kind: str) -> str:
+def _short(card: Card, kind: str) -> str:
+    """``1,682``, ``22.4k``, ``1.00M``; with a tilde where the number is recalled."""
     value = getattr(card.counts, kind)
     if value is None:
         return "?"
-    return f"{'~' if card.counts.is_recalled else ''}{value:,}"
+    mark = "~" if card.counts.is_recalled else ""
+    if value < _EXACT_BELOW:
+        return f"{mark}{value:,}"
+    unit, size = ("M", 1_000_000) if value >= _MILLION else ("k", 1_000)
+    scaled = value / size
+    return f"{mark}{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
 
 
 def _host(card: Card) -> str:
-    host = card.source.partition("://")[2].partition("/")[0].removeprefix("www.")
-    return f"{host} (get)" if card.downloads else f"{host} (by hand)"
+    return card.source.partition("://")[2].partition("/")[0].removeprefix("www.")
 
 
 def _print_card(card: Card) -> None:
@@ -164,22 +177,26 @@ def _get(name: str, out: Path, as_json: bool) -> None:
     common.say(f"next: usermodel data prepare {name} --from {out} -o STORE")
 
 
-def _prepare(
-    name: str, source: Path, out: Path, tables: Path | None, options: dict[str, Any], as_json: bool
-) -> None:
+def _prepare(name: str, source: Path, out: Path, options: dict[str, Any], as_json: bool) -> None:
     from usermodel import manifest
-    from usermodel.events.data_sets import read_data_set, write_tables
+    from usermodel.events.data_sets import read_data_set
     from usermodel.store.build import build_store
 
     # Refusals come before the long work.
     manifest.refuse_existing(out, "store", options["overwrite"])
-    if tables is not None:
-        manifest.refuse_existing(tables, "data-set-tables", options["overwrite"])
     prepared = read_data_set(name, source)
-    store = build_store(prepared.log, out, **options)
-    if tables is not None:
-        write_tables(prepared, tables, overwrite=options["overwrite"])
+    tables = prepared.tables
+    store = build_store(
+        prepared.log,
+        out,
+        **options,
+        impressions=tables.impressions,
+        labels=tables.labels,
+        items_table=tables.items,
+        users_table=tables.users,
+    )
     facts = {"n_users": store.n_users, "n_items": store.n_items, "n_events": store.n_events}
+    rows = store.meta.get("tables", {})
     if as_json:
         checks = {kind: {"expected": want, "found": have} for kind, (want, have) in prepared.checks.items()}
         common.print_json(
@@ -191,14 +208,16 @@ def _prepare(
                 "left_out": dict(prepared.tables.left_out),
                 "notes": list(prepared.tables.notes),
                 "store": facts,
+                "tables": rows,
             }
         )
         return
     _say_checks(prepared)
     common.say("wrote " + ", ".join(f"{value:,} {kind[2:]}" for kind, value in facts.items()) + f" to {out}")
-    side = prepared.tables.side_tables()
-    if tables is None and side:
-        common.say(f"not written: {', '.join(side)}; add --tables FOLDER to keep them")
+    for kind, counts in rows.items():
+        lost = counts["read"] - counts["written"]
+        about = f" ({lost:,} more are about users or items without events here)" if lost else ""
+        common.say(f"  {kind}: {counts['written']:,} rows{about}")
     common.say(f"next: usermodel describe {out}")
 
 

@@ -22,10 +22,12 @@ def embed(
     from usermodel.embeddings.files import KIND, save_tables
     from usermodel.embeddings.user_encoder import UserEncoder
     from usermodel.manifest import refuse_existing
+    from usermodel.store.sequence_store import SequenceStore
 
     refuse_existing(out, KIND, overwrite)
     encoder = UserEncoder.load(run, allow_modules=allow_module or ())
+    opened = SequenceStore.open(store, verify=True)
     with common.progress("embedding", "users") as update:
-        users = encoder.encode(store, batch_events=batch_events, on_progress=update)
+        users = encoder.encode(opened, batch_events=batch_events, on_progress=update)
     save_tables(out, users, encoder.items(), form=format, overwrite=overwrite)
     common.say(f"wrote {len(users):,} user vectors of width {users.dim} to {out}")

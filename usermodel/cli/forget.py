@@ -25,21 +25,26 @@ def forget(
 
     words = _read(users)
     # All of them are opened before the first is rewritten: a wrong path is found in time.
-    stores = [SequenceStore.open(path, verify=True) for path in paths]
-    asked = [_ids(words, store.users.kind, users) for store in stores]
-    receipts = [remove(store, ids).to_json() for store, ids in zip(stores, asked, strict=True)]
+    stores = {path.resolve(): SequenceStore.open(path, verify=True) for path in paths}
+    asked = {path: _ids(words, store.users.kind, users) for path, store in stores.items()}
+    receipts = []
+    for path, store in stores.items():
+        receipts.append(remove(store, asked[path]).to_json())
+        if not as_json:
+            common.results.print(_sentence(receipts[-1]), soft_wrap=True, markup=False)
     if as_json:
         common.print_json({"receipts": receipts})
-        return
-    rows = [[one["path"], *(one[key] for key in _NUMBERS), _rows_of(one["tables"])] for one in receipts]
-    common.print_table("Forgotten", ["store", *_NUMBERS, "side-table rows removed"], rows)
 
 
-_NUMBERS = ("asked", "found", "unknown", "events")
-
-
-def _rows_of(tables: dict[str, int]) -> str:
-    return ", ".join(f"{name} {removed:,}" for name, removed in sorted(tables.items())) or "no side tables"
+def _sentence(receipt: dict[str, Any]) -> str:
+    counts = {"events": receipt["events"], **dict(sorted(receipt["tables"].items()))}
+    if receipt["quarantined"]:
+        counts["quarantined rows"] = receipt["quarantined"]
+    removed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return (
+        f"{receipt['path']}: asked {receipt['asked']:,} users = found {receipt['found']:,} + unknown "
+        f"{receipt['unknown']:,}; removed {removed}"
+    )
 
 
 def _read(path: Path) -> list[str]:
@@ -73,7 +78,5 @@ def _ids(words: list[str], kind: str, path: Path) -> Any:
     if numbers.null_count():
         wrong = ids.filter(numbers.is_null())[0]
         do = "Check the ids."
-        raise DataError(
-            str(path), expected="integer ids, as in this store", found=repr(wrong), do=do
-        )
+        raise DataError(str(path), expected="integer ids, as in this store", found=repr(wrong), do=do)
     return numbers

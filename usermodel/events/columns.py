@@ -40,6 +40,14 @@ def read_ids(values: pl.Series, where: str, kind: IdType) -> tuple[pl.Series, li
 def read_feature(values: pl.Series, name: str) -> tuple[pl.Series, list[Bad]]:
     """A further column; empty values become null. An integer may be written ``12.0``, and ``12.5`` is rounded."""
     dtype = FEATURE_TYPES[name]
+    if (
+        values.dtype not in _TEXT
+        and not values.dtype.is_numeric()
+        and values.dtype not in (pl.Boolean, pl.Null)
+    ):
+        found = f"{values.dtype} values such as {values.head(1).to_list()[0]!r:.80}"
+        do, expected = "Convert the column, or leave it out.", "text" if dtype == pl.String else "numbers"
+        raise DataError(f"D020 column {values.name!r}", expected=expected, found=found, do=do)
     empty = _is_empty(values)
     if dtype == pl.String:
         return values.cast(pl.String).replace("", None), []

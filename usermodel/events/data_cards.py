@@ -160,7 +160,7 @@ class Tables:
         tz: Time zone of times that name none.
         layout: Which layout of the card this was.
         impressions: ``user_id item_id timestamp clicked propensity``, then whatever else is known of a showing.
-        labels: ``user_id prediction_time item_id value``, then context columns.
+        labels: ``user_id prediction_time value``, ``item_id`` where the label is about one, then context columns.
         items: ``item_id``, then attributes.
         users: ``user_id``, then attributes.
         left_out: Reason -> rows of the log that are no events; they count towards the card's events.

@@ -151,17 +151,7 @@ def mind(folder: Path) -> Tables:
     A user's history is that of the first impression; it has an order and no times, so the whole log is order-only. An
     impression's ``timestamp`` is the number of events before it, ``shown_at`` the owner's time in microseconds.
     """
-    names = ["impression_id", USER, "time", "history", "shown"]
-    parts = raw.find_all(folder, "behaviors.tsv") or [raw.find(folder, "behaviors.tsv")]
-    rows = pl.concat([raw.read_text_table(path, names, separator="\t", quoted=False) for path in parts])
-    unlabelled = rows["shown"].str.contains(r"-[01]( |$)").not_() | rows["shown"].is_null()
-    hidden = int(unlabelled.sum())
-    when = pl.col("time").str.to_datetime("%m/%d/%Y %I:%M:%S %p", time_unit="us").dt.epoch("us")
-    rows = (
-        rows.filter(~unlabelled)
-        .with_columns(when.alias("shown_at"))
-        .sort(USER, "shown_at", maintain_order=True)
-    )
+    rows, hidden = _mind_rows(raw.find_all(folder, "behaviors.tsv") or [raw.find(folder, "behaviors.tsv")])
     first = rows.unique(USER, keep="first", maintain_order=True)
     past = first.select(USER, pl.col("history").str.split(" ").alias(ITEM)).explode(ITEM).drop_nulls()
     past = past.filter(pl.col(ITEM) != "").with_columns(
@@ -175,13 +165,30 @@ def mind(folder: Path) -> Tables:
         (pl.col("shown").str.tail(2) == "-1").alias(CLICKED),
     )
     clicks = shown.filter(CLICKED).select(USER, ITEM, "shown_at", pl.lit("click").alias(EVENT_TYPE))
-    events = pl.concat([past, clicks]).sort(USER, "shown_at", maintain_order=True)
-    events = raw.number_rows(events)
-    impressions = _position_of_impressions(shown, past)
+    events = raw.number_rows(pl.concat([past, clicks]).sort(USER, "shown_at", maintain_order=True))
     notes: tuple[str, ...] = ("Order-only: the owner gives a history without times.",)
     if hidden:
         notes += (f"{hidden:,} impressions without labels (the owner's test part) were passed over.",)
-    news = raw.find_all(folder, "news.tsv")
+    return Tables(
+        events.select(USER, ITEM, TIME, EVENT_TYPE),
+        "order",
+        impressions=_position_of_impressions(shown, past),
+        items=_mind_news(folder),
+        notes=notes,
+    )
+
+
+def _mind_rows(parts: Sequence[Path]) -> tuple[pl.DataFrame, int]:
+    """Impressions with labels by user and time, and how many have none."""
+    names = ["impression_id", USER, "time", "history", "shown"]
+    rows = pl.concat([raw.read_text_table(path, names, separator="\t", quoted=False) for path in parts])
+    has_labels = rows["shown"].str.contains(r"-[01]( |$)").fill_null(value=False)
+    when = pl.col("time").str.to_datetime("%m/%d/%Y %I:%M:%S %p", time_unit="us").dt.epoch("us")
+    timed = rows.filter(has_labels).with_columns(when.alias("shown_at"))
+    return timed.sort(USER, "shown_at", maintain_order=True), int((~has_labels).sum())
+
+
+def _mind_news(folder: Path) -> pl.DataFrame | None:
     columns = [
         ITEM,
         "category",
@@ -192,10 +199,9 @@ def mind(folder: Path) -> Tables:
         "title_entities",
         "abstract_entities",
     ]
+    news = raw.find_all(folder, "news.tsv")
     tables = [raw.read_text_table(path, columns, separator="\t", quoted=False) for path in news]
-    items = pl.concat(tables).unique(ITEM, keep="first", maintain_order=True) if tables else None
-    events = events.select(USER, ITEM, TIME, EVENT_TYPE)
-    return Tables(events, "order", impressions=impressions, items=items, notes=notes)
+    return pl.concat(tables).unique(ITEM, keep="first", maintain_order=True) if tables else None
 
 
 def _position_of_impressions(shown: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:

@@ -60,4 +60,6 @@ def amazon_2014_download(category: str) -> tuple[Download, ...]:
 
 def icsrec(figures: str) -> Published:
     """ICSRec's own table: full ranking, leave-one-out, on the sequence file."""
-    return Published(f"ICSRec {figures}", "performances.md of github.com/QinHsiu/ICSRec (WSDM 2024)")
+    return Published(
+        f"ICSRec {figures}", "README and performances.md of github.com/QinHsiu/ICSRec (WSDM 2024)"
+    )

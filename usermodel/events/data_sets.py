@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
-from usermodel import manifest
 from usermodel.errors import DataError, MissingError, nearest
 from usermodel.events.data_cards import Card, Tables
 from usermodel.events.event_log import EventLog
-from usermodel.events.parquet import write_parquet
 from usermodel.events.readers import read_events
 from usermodel.schema import CLICKED, EVENT_FEATURES, ITEM, PREDICTION_TIME, TIME, USER, VALUE
 
-KIND: Final = "data-set-tables"
 _PACKAGE: Final = Path(__file__).parents[1]
 #: Columns that must be there and full, per side table.
 _REQUIRED: Final = {
     "impressions": (USER, ITEM, TIME, CLICKED),
-    "labels": (USER, PREDICTION_TIME, ITEM, VALUE),
+    "labels": (USER, PREDICTION_TIME, VALUE),
     "items": (ITEM,),
     "users": (USER,),
 }
@@ -67,6 +65,13 @@ class Prepared:
         ]
 
 
+class _Loader(SourceFileLoader):
+    """Loads a recipe and leaves no compiled copy beside it: the folder may be read-only, and is copied into the wheel."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """Write nothing."""
+
+
 def recipes_folder() -> Path:
     """Where the recipes are: the wheel's copy, or ``datasets/`` of the source tree."""
     for folder in (_PACKAGE / "_datasets", _PACKAGE.parent / "datasets"):
@@ -92,7 +97,9 @@ def load(name: str) -> DataSet:
         do = nearest(name, known) + " See: usermodel data list."
         raise DataError(name, expected="the name of a data set", found="an unknown one", do=do)
     path = recipes_folder() / f"{name.replace('-', '_')}.py"
-    spec = importlib.util.spec_from_file_location(f"usermodel_data_set_{path.stem}", path)
+    module_name = f"usermodel_data_set_{path.stem}"
+    loader = _Loader(module_name, str(path))
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
     if spec is None or spec.loader is None:
         raise DataError(str(path), expected="a Python file", found="another one", do="Restore the file.")
     module = importlib.util.module_from_spec(spec)
@@ -124,7 +131,12 @@ def read_data_set(name: str, folder: str | Path) -> Prepared:
         found = "a file" if folder.exists() else "no such folder"
         do = f"Name the folder that holds the files of {recipe.card.title}."
         raise MissingError(str(folder), expected="a folder", found=found, do=do)
-    tables = recipe.read(folder)
+    try:
+        tables = recipe.read(folder)
+    except pl.exceptions.PolarsError as error:
+        found = " ".join(str(error).split())[:160]
+        do = "Check that the files are the owner's, unpacked and unchanged."
+        raise DataError(str(folder), expected=f"files of {recipe.card.title}", found=found, do=do) from None
     for kind, table in tables.side_tables().items():
         _check_side_table(f"{name}: {kind}", table, _REQUIRED[kind])
     expected = recipe.card.layout(tables.layout).counts
@@ -140,29 +152,12 @@ def read_data_set(name: str, folder: str | Path) -> Prepared:
     return Prepared(recipe.card, tables, _log(name, tables), checks)
 
 
-def write_tables(prepared: Prepared, out: str | Path, *, overwrite: bool = False) -> None:
-    """Write labels, impressions, items and users as Parquet, with the facts of the card in the manifest."""
-    card, tables = prepared.card, prepared.tables
-    with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
-        for kind, table in tables.side_tables().items():
-            write_parquet(table, draft.path / f"{kind}.parquet")
-        draft.meta.update(
-            data_set=card.name,
-            layout=tables.layout,
-            source=card.source,
-            licence=card.licence,
-            time_kind=prepared.log.time_kind,
-            rows={kind: table.height for kind, table in tables.side_tables().items()},
-            notes=list(tables.notes),
-        )
-
-
 def _log(name: str, tables: Tables) -> EventLog:
-    features = {
+    features: dict[str, Any] = {
         column.removesuffix("_ms"): column for column in EVENT_FEATURES if column in tables.events.columns
     }
     log = read_events(tables.events, time_unit=tables.time_unit, tz=tables.tz, **features)
-    return EventLog(log.frame, (name,), log.user_type, log.item_type, log.time_kind)
+    return replace(log, sources=(name,))
 
 
 def _check_side_table(where: str, table: pl.DataFrame, required: tuple[str, ...]) -> None:

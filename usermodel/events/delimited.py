@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,24 +47,24 @@ class Delimited:
             if not block.data.strip():
                 continue
             if not names:
-                head, _, body = block.data.partition(b"\n")
-                names = self.names or (
-                    self.header(head, path) if self.has_header else _numbers(head, self.separator)
-                )
+                text = block.data.lstrip(b"\r\n")
+                first = block.first_line + block.data.count(b"\n", 0, len(block.data) - len(text))
+                head, _, body = text.partition(b"\n")
+                names = self.names or self.header(head, path)
                 require_columns(wanted, names, str(path))
-                if self.has_header:
-                    block = TextBlock(body, block.first_line + 1)  # noqa: PLW2901
+                block = TextBlock(body, first + 1) if self.has_header else TextBlock(text, first)  # noqa: PLW2901
             if block.data.strip():
                 yield self._fast(block, str(path), names) or self._slow(block, str(path), names)
 
     def header(self, line: bytes, path: Path) -> list[str]:
-        """Column names of a header line."""
+        """Column names by the first line: the names in it, or, without a header, 0, 1, ..."""
         try:
-            fields = self._fields(line.decode("utf-8").rstrip("\r\n"))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DataError(
-                f"D003 {path}:1", expected="a header in UTF-8", found=f"{error!s:.80}", do="Re-encode it."
-            ) from None
+            fields = self._fields(line.decode("utf-8").removesuffix("\r"))
+        except (UnicodeDecodeError, QuoteError) as error:
+            found, do = f"{error!s:.80}" or "a quote that does not close", "Mend the first line."
+            raise DataError(f"D003 {path}", expected="names in UTF-8", found=found, do=do) from None
+        if not self.has_header:
+            return [str(number) for number in range(len(fields))]
         if not self.typed:
             return fields
         odd = next((field for field in fields if ":" not in field), None)
@@ -76,100 +75,152 @@ class Delimited:
 
     def _fast(self, block: TextBlock, file: str, names: list[str]) -> Piece | None:
         """The whole block at once, or None when a count does not fit and rows must be looked at."""
-        data = block.data
-        separator = self.separator.encode()
-        rows = data.count(b"\n") + (not data.endswith(b"\n"))
-        if b'"' in data and self.quote:
-            return None if data.count(b'"') % 2 else self._parse(data, file, names, block.first_line, None)
-        if data.count(separator) != rows * (len(names) - 1) or b"\x00" in data:
+        data, separator = block.data, self.separator.encode()
+        if len(separator) > 1 and ((self.quote and b'"' in data) or b"\x1f" in data):
             return None
+        if self.quote and not _well_quoted(data, separator):
+            return None
+        rows = data.count(b"\n") + (not data.endswith(b"\n"))
+        separators = data.count(separator)
         if len(separator) > 1:
-            data = data.replace(separator, b"\x1f")
-        return self._parse(data, file, names, block.first_line, rows)
-
-    def _parse(self, data: bytes, file: str, names: list[str], first: int, rows: int | None) -> Piece | None:
-        separator = self.separator if len(self.separator.encode()) == 1 else "\x1f"
+            data, separator = data.replace(separator, b"\x1f"), b"\x1f"
         try:
             frame = pl.read_csv(
                 data,
                 has_header=False,
-                separator=separator,
+                separator=separator.decode(),
                 quote_char='"' if self.quote else None,
                 infer_schema=False,
                 schema={f"column_{n + 1}": pl.String for n in range(len(names))},
             )
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
             return None
-        # With quotes a row may span lines, and a short row is told from empty last fields only row by row.
-        odd = frame.height != rows if rows is not None else self._spans(data, frame)
-        if odd or frame.select(pl.all_horizontal(pl.all().is_null()).any()).item():
+        # A long row is an error above; a short one lacks separators; a blank line or one of nothing else is all null.
+        quoted = self.quote and b'"' in data
+        inside = _count_inside(frame, separator.decode()) if quoted else 0
+        if frame.height != rows or separators != rows * (len(names) - 1) + inside:
+            return None
+        if frame.select(pl.all_horizontal(pl.all().is_null()).any()).item():
             return None
         frame.columns = _unique(names)
-        return numbered(file, frame, first)
-
-    @staticmethod
-    def _spans(data: bytes, frame: pl.DataFrame) -> bool:
-        lines = data.count(b"\n") + (not data.endswith(b"\n"))
-        return frame.height != lines or bool(frame[:, -1].null_count())
+        return numbered(file, frame, block.first_line)
 
     def _slow(self, block: TextBlock, file: str, names: list[str]) -> Piece:
         """Row by row, with the physical line of each."""
         rows: list[list[str]] = []
-        lines: list[int] = []
+        numbers: list[int] = []
         rejects: list[Reject] = []
-        for line, raw in self._rows(block):
-            try:
-                text = raw.decode("utf-8")
-                fields = self._fields(text)
-            except UnicodeDecodeError:
-                rejects.append(Reject("D003", file, line, "", raw))
-            except csv.Error as error:
-                rejects.append(Reject("D005", file, line, "", text, str(error)))
-            else:
-                if len(fields) == len(names):
-                    rows.append(fields)
-                    lines.append(line)
-                else:
-                    reason = f"{len(fields)} fields where the header has {len(names)}"
-                    rejects.append(Reject("D004", file, line, "", text, reason))
-        frame = pl.DataFrame(rows, schema=dict.fromkeys(_unique(names), pl.String), orient="row")
-        return Piece(file, frame, np.asarray(lines, dtype=np.int64), rejects)
-
-    def _rows(self, block: TextBlock) -> Iterator[tuple[int, bytes]]:
-        """Rows with the number of their first line; a quoted field may hold line breaks, a stray quote may not eat the file."""
         lines = block.data.split(b"\n")
         at = 0
         while at < len(lines):
-            start, row = at, lines[at].removesuffix(b"\r")
+            line, raw, start = block.first_line + at, lines[at].removesuffix(b"\r"), at
             at += 1
-            if self.quote and row.count(b'"') % 2:
-                until = self._closing(lines, at)
-                if until is not None:
-                    row = b"\n".join([lines[start], *lines[at:until]]).removesuffix(b"\r")
-                    at = until
-            if row.strip():
-                yield block.first_line + start, row
+            if not raw.strip() and self.separator.encode() not in raw:
+                continue
+            try:
+                fields, at = self._row(raw, lines, start, len(names))
+            except UnicodeDecodeError:
+                rejects.append(Reject("D003", file, line, "", raw))
+            except QuoteError as error:
+                rejects.append(Reject("D005", file, line, "", raw.decode("utf-8"), str(error)))
+            else:
+                if len(fields) == len(names):
+                    rows.append(fields)
+                    numbers.append(line)
+                else:
+                    reason = f"{len(fields)} fields where the header has {len(names)}"
+                    rejects.append(Reject("D004", file, line, "", raw.decode("utf-8"), reason))
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(_unique(names), pl.String), orient="row")
+        return Piece(file, frame, np.asarray(numbers, dtype=np.int64), rejects)
 
-    @staticmethod
-    def _closing(lines: list[bytes], at: int) -> int | None:
-        """The line after the one that closes an open quote; None when none does nearby."""
-        for stop in range(at, min(at + _SPAN, len(lines))):
-            if lines[stop].count(b'"') % 2:
-                return stop + 1
-        return None
+    def _row(self, raw: bytes, lines: list[bytes], at: int, width: int) -> tuple[list[str], int]:
+        """Fields of the row that begins on line ``at``, and the line behind it.
+
+        A quoted field may go on in the next lines, but only where that gives a row of the right width: a quote too many
+        spoils its own line and not the ones that follow.
+        """
+        text = raw.decode("utf-8")
+        try:
+            return self._fields(text), at + 1
+        except OpenQuoteError:
+            for stop in range(at + 1, min(at + _SPAN, len(lines))):
+                if lines[stop].count(b'"') % 2:
+                    whole = b"\n".join(lines[at : stop + 1]).removesuffix(b"\r")
+                    try:
+                        fields = self._fields(whole.decode("utf-8"))
+                    except (QuoteError, UnicodeDecodeError):
+                        break
+                    if len(fields) == width:
+                        return fields, stop + 1
+                    break
+            raise
 
     def _fields(self, text: str) -> list[str]:
-        if not self.quote:
-            return text.split(self.separator)
-        separator = self.separator
-        if len(separator) > 1:
-            text, separator = text.replace(separator, "\x1f"), "\x1f"
-        return next(csv.reader([text], delimiter=separator, strict=True), [])
+        if self.quote and '"' in text:
+            return quoted_fields(text, self.separator)
+        return text.split(self.separator)
 
 
-def _numbers(line: bytes, separator: str) -> list[str]:
-    """Names of the columns of a file without header: 0, 1, ..."""
-    return [str(number) for number in range(line.decode("utf-8", "replace").count(separator) + 1)]
+class QuoteError(ValueError):
+    """Quotes that are not in pairs around a field."""
+
+
+class OpenQuoteError(QuoteError):
+    """A quote that does not close."""
+
+
+def quoted_fields(text: str, separator: str) -> list[str]:
+    """Fields of a row: ``"`` at the start of a field opens it, ``""`` inside is one quote; elsewhere it is a letter.
+
+    Raises:
+        OpenQuoteError: The row ends inside quotes.
+        QuoteError: Text behind a closing quote.
+    """
+    fields: list[str] = []
+    at = 0
+    while True:
+        if text.startswith('"', at):
+            end = text.find('"', at + 1)
+            while text.startswith('"', end + 1) and end >= 0:
+                end = text.find('"', end + 2)
+            if end < 0:
+                raise OpenQuoteError
+            fields.append(text[at + 1 : end].replace('""', '"'))
+            at = end + 1
+            if at < len(text) and not text.startswith(separator, at):
+                raise QuoteError("text behind a closing quote")
+        else:
+            end = text.find(separator, at)
+            fields.append(text[at:] if end < 0 else text[at:end])
+            at = len(text) if end < 0 else end
+        if at == len(text):
+            return fields
+        at += len(separator)
+
+
+def _well_quoted(data: bytes, separator: bytes) -> bool:
+    """Whether every quote opens or closes a field or is half of a doubled one, so that no parser can read them two ways."""
+    if b'"' not in data:
+        return True
+    if data.count(b'"') % 2:
+        return False
+    text = np.frombuffer(data, dtype=np.uint8)
+    at = np.flatnonzero(text == ord('"'))
+    opening, closing = at[::2], at[1::2]
+    before = text[np.maximum(opening - 1, 0)]
+    after = text[np.minimum(closing + 1, len(text) - 1)]
+    opens = (opening == 0) | np.isin(before, [ord(separator), ord("\n")])
+    closes = (closing == len(text) - 1) | np.isin(after, [ord(separator), ord("\n"), ord("\r")])
+    # A quote that closes and one that opens right behind it are a doubled quote.
+    doubled = closing[:-1] + 1 == opening[1:]
+    opens[1:] |= doubled
+    closes[:-1] |= doubled
+    return bool(opens.all() and closes.all())
+
+
+def _count_inside(frame: pl.DataFrame, separator: str) -> int:
+    """Separators inside of quoted fields."""
+    return int(sum(frame.select(pl.all().str.count_matches(separator, literal=True).sum()).row(0)))
 
 
 def _unique(names: list[str]) -> list[str]:

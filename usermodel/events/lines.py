@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -14,6 +18,14 @@ from usermodel.events.piece import Piece, numbered, require_columns
 from usermodel.events.rejects import Reject
 from usermodel.events.text_blocks import TextBlock, text_blocks
 from usermodel.schema import ITEM, USER
+
+#: A number with an exponent, or with so many digits that it may not fit 64 bits.
+_ODD_NUMBER: Final = re.compile(rb":[ \t]*-?(?:[\d.]{17}|[\d.]+[eE])")
+_KINDS: Final = {list: "a list", dict: "an object", bool: "a truth value", type(None): "null"}
+
+
+class RowError(ValueError):
+    """JSON, but not of the shape of a row."""
 
 
 def sequences(path: Path, *, pairs: bool = False) -> Iterator[Piece]:
@@ -92,14 +104,16 @@ def _keys(block: TextBlock, path: Path) -> list[str]:
 
 def _fast_json(block: TextBlock, file: str, wanted: list[str]) -> Piece | None:
     rows = block.data.count(b"\n") + (not block.data.endswith(b"\n"))
-    # A float in exponent notation and an escaped key are written anew by the fast parser; they take the slow road.
-    if b"\\u" in block.data or b"e+" in block.data or b"E+" in block.data:
+    # What the fast parser writes anew: escaped keys and half characters, and numbers that do not fit 64 bits.
+    if b"\\u" in block.data or _ODD_NUMBER.search(block.data):
         return None
     try:
         frame = pl.read_ndjson(block.data, schema=dict.fromkeys(wanted, pl.String))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
-    if frame.height != rows or sum(frame.null_count().row(0)):
+    # Lists and objects are written as text; only row by row are they told from text that looks like them.
+    nested = frame.select(pl.any_horizontal(pl.all().str.contains(r"^[\[{]").fill_null(value=False)).any())
+    if frame.height != rows or nested.item():
         return None
     return numbered(file, frame, block.first_line)
 
@@ -112,21 +126,52 @@ def _slow_json(block: TextBlock, file: str, wanted: list[str]) -> Piece:
         if not raw.strip():
             continue
         try:
-            # Numbers stay text, so that 2^53 + 1 and 1.70 keep every digit.
-            row = json.loads(raw, parse_int=str, parse_float=str)
+            rows.append(_json_row(raw.decode("utf-8"), wanted))
+            lines.append(at)
         except UnicodeDecodeError:
             rejects.append(Reject("D003", file, at, "", raw))
-            continue
         except (ValueError, RecursionError) as error:
-            rejects.append(Reject("D006", file, at, "", raw.decode("utf-8", "replace"), str(error)[:80]))
-            continue
-        if not isinstance(row, dict):
-            rejects.append(Reject("D006", file, at, "", raw.decode("utf-8", "replace"), type(row).__name__))
-            continue
-        rows.append([_text(row.get(name)) for name in wanted])
-        lines.append(at)
+            rejects.append(Reject("D006", file, at, "", raw.decode("utf-8"), f"{error!s:.80}"))
     frame = pl.DataFrame(rows, schema=dict.fromkeys(wanted, pl.String), orient="row")
     return Piece(file, frame, np.asarray(lines, dtype=np.int64), rejects)
+
+
+def _json_row(text: str, wanted: list[str]) -> list[str | None]:
+    row = json.loads(
+        text, parse_int=_integer, parse_float=_float, parse_constant=_constant, object_pairs_hook=_first
+    )
+    if not isinstance(row, dict):
+        raise RowError(f"{_KINDS.get(type(row), 'text')} where an object is expected")
+    for name in wanted:
+        value = row.get(name)
+        if isinstance(value, list | dict):
+            raise RowError(f"{_KINDS[type(value)]} in {name!r}")
+        if isinstance(value, str) and not value.isascii():
+            # Half of a surrogate pair is no character.
+            value.encode("utf-8")
+    return [_text(row.get(name)) for name in wanted]
+
+
+def _first(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose key stands twice has the first value, as in the fast parser."""
+    return dict(reversed(pairs))
+
+
+def _integer(digits: str) -> str:
+    """Integers stay text, so that 2^53 + 1 keeps every digit."""
+    return "0" if digits == "-0" else digits
+
+
+def _float(digits: str) -> str:
+    """The shortest text of the number: 1.70 is 1.7, and 881250949.0 is 881250949."""
+    value = float(digits)
+    if math.isinf(value):
+        raise RowError(f"a number out of range, {digits[:20]}")
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
+
+
+def _constant(name: str) -> str:
+    raise RowError(f"{name}, which is no JSON")
 
 
 def _text(value: object) -> str | None:

@@ -106,14 +106,16 @@ class Mapper:
             rows = np.flatnonzero(bad.rows.to_numpy() & keep)
             keep[rows] = False
             raw = piece.frame[column]
+            kept = rows[: max(self.accounting.room, 1)]
+            lines = (int(piece.lines[row]) for row in kept)
+            texts = (text_at(raw, int(row)) for row in kept)
             self.accounting.add(
                 [
-                    Reject(
-                        bad.code, piece.file, int(piece.lines[row]), column, _text(raw[int(row)]), bad.reason
-                    )
-                    for row in rows
+                    Reject(bad.code, piece.file, line, column, text, bad.reason)
+                    for line, text in zip(lines, texts, strict=True)
                 ]
             )
+            self.accounting.add_more(bad.code, len(rows) - len(kept))
         return pl.Series(keep)
 
     def _end_file(self) -> None:
@@ -149,5 +151,13 @@ def _coded(kind: IdType) -> pl.DataType:
     return pl.Int64() if kind == "int" else pl.Categorical(pl.Categories.random())
 
 
-def _text(value: object) -> str:
+def text_at(values: pl.Series, row: int) -> str:
+    """A value as text; of a date beyond the calendar of Python its number."""
+    if values.dtype.is_temporal():
+        days = values.to_physical()[row]
+        per_day = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+        unit = per_day[values.dtype.time_unit] if isinstance(values.dtype, pl.Datetime) else 1
+        if days is not None and not -719_162 <= days // unit < 2_932_896:
+            return str(days)
+    value = values[row]
     return "" if value is None else str(value)

@@ -20,7 +20,7 @@ from usermodel.events.event_log import EventLog
 from usermodel.events.lines import json_lines, sequences
 from usermodel.events.mapping import Columns, Mapper
 from usermodel.events.piece import Piece, numbered, require_columns
-from usermodel.events.rejects import Accounting, BadRows
+from usermodel.events.rejects import Accounting, BadRows, Reject
 from usermodel.events.times import TimeUnit
 from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
 
@@ -114,7 +114,9 @@ def read_events(
         require_columns(columns.wanted, frame.columns, "frame")
         return _log([numbered("frame", frame.select(columns.wanted), 1)], columns, reading, ("frame",))
     files, columns = files_of(source, reading)
-    pieces = (piece for path, root, form in files for piece in open_pieces(path, root, form, reading, columns))
+    pieces = (
+        piece for path, root, form in files for piece in open_pieces(path, root, form, reading, columns)
+    )
     watched = _watched(pieces, on_progress)
     return _log(watched, columns, reading, tuple(str(path) for path, _, _ in files))
 
@@ -169,11 +171,18 @@ def _log(
         columns.id_type,
         kind,
         accounting=accounting.facts(),
-        rejects=tuple(accounting.rejects) if reading.bad_rows == "quarantine" else (),
+        rejects=_in_order(accounting.rejects, sources) if reading.bad_rows == "quarantine" else (),
     )
 
 
-def open_pieces(path: Path, root: Path | None, form: str, reading: Reading, columns: Columns) -> Iterator[Piece]:
+def _in_order(rejects: list[Reject], sources: tuple[str, ...]) -> tuple[Reject, ...]:
+    place = {source: at for at, source in enumerate(sources)}
+    return tuple(sorted(rejects, key=lambda one: (place[one.file], one.line)))
+
+
+def open_pieces(
+    path: Path, root: Path | None, form: str, reading: Reading, columns: Columns
+) -> Iterator[Piece]:
     """Open one file in its format."""
     wanted = columns.wanted
     separator = reading.separator or ("\t" if ".tsv" in path.name.lower() else ",")
@@ -202,6 +211,10 @@ def reading_of(options: Mapping[str, Any]) -> Reading:
         if fields[key] not in words:
             do = nearest(str(fields[key]), words)
             raise DataError(key, expected=f"one of {', '.join(words)}", found=repr(fields[key]), do=do)
+    separator = fields.get("separator")
+    if separator is not None and (not separator or set(separator) & set('"\r\n')):
+        do = "Name the characters between two fields."
+        raise DataError("separator", expected="one or more characters", found=repr(separator), do=do)
     # Columns without a header have numbers for names.
     fields |= {key: str(fields[key]) for key in ("user", "item", "time") if key in fields}
     features = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ QUARANTINE: Final = "quarantine.jsonl"
 #: wrong separator or a wrong column.
 BUDGET_SHARE: Final = 0.001
 BUDGET_ROWS: Final = 1_000
+#: Bad rows held in memory while the budget, which grows with the log, is not yet known.
+KEPT: Final = 100_000
 
 #: What each code means, as printed in its message.
 EXPECTED: Final = {
@@ -94,7 +97,7 @@ class Accounting:
         read: Rows seen; blank lines and headers are not rows.
         duplicates: Exact repeats dropped.
         repeated: Exact repeats seen, dropped or not.
-        rejects: Bad rows, as many as the budget allows.
+        rejects: Bad rows, as many as a budget may allow.
         counts: Bad rows by code.
     """
 
@@ -117,12 +120,20 @@ class Accounting:
         return self.read - self.quarantined - self.duplicates
 
     def add(self, rejects: list[Reject]) -> None:
-        """Count bad rows and keep them, up to the budget."""
+        """Count bad rows and keep them, as many as a budget may allow."""
         for one in rejects:
-            self.counts[one.code] += 1
             self.first.setdefault(one.code, one)
-        room = self.budget - len(self.rejects)
-        self.rejects += rejects[: max(room, 0)]
+        self.counts.update(one.code for one in rejects)
+        self.rejects += rejects[: self.room]
+
+    def add_more(self, code: str, count: int) -> None:
+        """Count bad rows for which there is no `room`."""
+        self.counts[code] += count
+
+    @property
+    def room(self) -> int:
+        """How many more bad rows are kept."""
+        return max(0, max(KEPT, self.budget) - len(self.rejects))
 
     @property
     def budget(self) -> int:
@@ -137,7 +148,7 @@ class Accounting:
         first, count = self.first[code], self.counts[code]
         if self.policy == "fail":
             raise first.message(count, self.read, "Mend the row, or pass --bad-rows quarantine.")
-        if self.quarantined > self.budget:
+        if self.quarantined > min(self.budget, len(self.rejects)):
             do = f"That is over the budget of {self.budget:,} bad rows: look at separator, columns and --time-unit."
             raise first.message(count, self.read, do)
 
@@ -154,5 +165,7 @@ class Accounting:
 
 def write_quarantine(rejects: Iterable[Reject], path: Path) -> None:
     """Write bad rows, one JSON object a line; they hold personal data, so only the owner may read the file."""
-    path.touch(mode=0o600)
-    path.write_text("".join(one.to_json() + "\n" for one in rejects), encoding="utf-8")
+    # The mode is set as the file is made, so that at no moment anybody else may read it.
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+        os.fchmod(out.fileno(), 0o600)
+        out.writelines(one.to_json() + "\n" for one in rejects)

@@ -15,6 +15,16 @@ from usermodel.errors import DataError
 from usermodel.events.piece import Piece, numbered, require_columns
 
 BATCH_ROWS: Final = 1 << 20
+#: What the parsers raise on damaged files; a panic of polars is no `Exception`.
+_FAULTS: Final = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    TypeError,
+    MemoryError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
 
 
 def parquet(path: Path, wanted: list[str], root: Path | None = None) -> Iterator[Piece]:
@@ -33,7 +43,7 @@ def parquet(path: Path, wanted: list[str], root: Path | None = None) -> Iterator
             columns = [name for name in dict.fromkeys(wanted) if name in names]
             batches = file.iter_batches(BATCH_ROWS, columns=columns)
             yield from _pieces(batches, path, extra)
-    except (pa.ArrowException, OSError) as error:
+    except _FAULTS as error:
         raise _unreadable(path, "Parquet", error) from None
 
 
@@ -45,7 +55,7 @@ def arrow(path: Path, wanted: list[str]) -> Iterator[Piece]:
             require_columns(wanted, reader.schema.names, str(path))
             columns = list(dict.fromkeys(wanted))
             yield from _pieces((batch.select(columns) for batch in _batches(reader)), path, {})
-    except (pa.ArrowException, OSError) as error:
+    except _FAULTS as error:
         raise _unreadable(path, "Arrow", error) from None
 
 
@@ -69,6 +79,8 @@ def _batches(
 def _pieces(batches: Iterator[pa.RecordBatch], path: Path, extra: dict[str, str]) -> Iterator[Piece]:
     row = 1
     for batch in batches:
+        # Damaged text is text no parser may touch.
+        batch.validate(full=True)
         frame = pl.DataFrame(pl.from_arrow(batch)).with_columns(
             pl.lit(value).alias(name) for name, value in extra.items()
         )
@@ -84,8 +96,10 @@ def hive(path: Path, root: Path | None) -> dict[str, str]:
     return {name: value for name, equals, value in parts if equals}
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> DataError:
-    found = str(error).strip().splitlines()[0][:120]
+def _unreadable(path: Path, kind: str, error: BaseException) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    found = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     size = path.stat().st_size if path.is_file() else 0
     do = "Copy it again: it is damaged, cut off, or something else."
     return DataError(f"D002 {path}", expected=f"a whole {kind} file", found=f"{size:,} bytes: {found}", do=do)

@@ -11,9 +11,19 @@ import pyarrow as pa
 from usermodel.errors import DataError
 
 BLOCK_BYTES: Final = 32 << 20
+#: A longer line is no row: memory stays bounded whatever the file is.
+LINE_BYTES: Final = 128 << 20
 _BOM: Final = b"\xef\xbb\xbf"
-#: Byte-order marks of encodings that would otherwise be read as rows of garbage.
-_WIDE: Final = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_RECODE: Final = "Re-encode it, for example with: iconv -f utf-16 -t utf-8."
+#: First bytes of what would otherwise be read as rows of garbage.
+_OTHER: Final = {
+    b"\xff\xfe": ("UTF-16", _RECODE),
+    b"\xfe\xff": ("UTF-16", _RECODE),
+    b"\x1f\x8b": ("a gzip archive", "Give it the suffix .gz."),
+    b"\x28\xb5\x2f\xfd": ("a zstandard archive", "Give it the suffix .zst."),
+    b"PK\x03\x04": ("a zip archive", "Unpack it."),
+    b"PAR1": ("a Parquet file", "Name it with --format parquet."),
+}
 
 
 class TextBlock(NamedTuple):
@@ -33,29 +43,36 @@ def text_blocks(path: Path, *, quoted: bool = False) -> Iterator[TextBlock]:
     Raises:
         DataError: Not UTF-8 by its first bytes, or a compressed file that ends too early.
     """
-    rest, line, start = b"", 1, True
+    rest, line = b"", 1
     try:
         with pa.input_stream(str(path), compression="detect", buffer_size=1 << 20) as stream:
-            while data := stream.read(BLOCK_BYTES):
-                if start:
-                    data, start = _begin(data, path), False
-                data = rest + data
-                cut = _cut(data, quoted)
+            coming = _begin(stream.read(BLOCK_BYTES), path)
+            while coming:
+                data, coming = rest + coming, stream.read(BLOCK_BYTES)
+                # The last block takes a last line without an end along.
+                cut = _cut(data, quoted) if coming else len(data)
                 rest = data[cut:]
                 if cut:
                     yield TextBlock(data[:cut], line)
                     line += data.count(b"\n", 0, cut)
+                elif len(rest) > LINE_BYTES:
+                    break
     except (OSError, pa.ArrowException) as error:
         found = f"{str(error).splitlines()[0]:.80} after {line - 1:,} whole lines"
         raise DataError(f"D002 {path}", expected="a whole file", found=found, do="Copy it again.") from None
-    if rest:
-        yield TextBlock(rest, line)
+    if len(rest) > LINE_BYTES:
+        found, do = f"more than {LINE_BYTES:,} bytes without a line end in line {line:,}", "Check the format."
+        raise DataError(f"D002 {path}", expected="lines of text", found=found, do=do)
 
 
 def _begin(data: bytes, path: Path) -> bytes:
-    if data[:2] in _WIDE:
-        do = "Re-encode it, for example with: iconv -f utf-16 -t utf-8."
-        raise DataError(str(path), expected="text in UTF-8", found=_WIDE[data[:2]], do=do)
+    """Without its byte-order mark, or a refusal of what is no text by its first bytes."""
+    for magic, (what, do) in _OTHER.items():
+        if data.startswith(magic):
+            raise DataError(f"D003 {path}", expected="text in UTF-8", found=what, do=do)
+    if b"\n" not in data and b"\r" in data:
+        do = "Convert it, for example with: tr '\\r' '\\n'."
+        raise DataError(f"D003 {path}", expected="lines", found="carriage returns and no line end", do=do)
     return data.removeprefix(_BOM)
 
 

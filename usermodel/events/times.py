@@ -30,9 +30,9 @@ _RANGES: Final = {
 #: ISO-8601 date, then optionally a clock time (minutes, seconds, fraction) and its offset from UTC. No other order of
 #: day and month is read: 03/04/2020 has two meanings.
 _ISO: Final = (
-    r"^(?<date>\d{4}-\d\d-\d\d)"
-    r"(?:[Tt ](?<clock>\d\d:\d\d)(?::(?<second>\d\d)(?:[.,](?<fraction>\d{1,9}))?)?"
-    r"[ ]?(?<zone>[Zz]|(?<sign>[+-])(?<hours>[01]\d):?(?<minutes>[0-5]\d)?)?)?$"
+    r"^(?<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt ](?<clock>[0-9]{2}:[0-9]{2})(?::(?<second>[0-9]{2})(?:[.,](?<fraction>[0-9]{1,9}))?)?"
+    r"[ ]?(?<zone>[Zz]|(?<sign>[+-])(?<hours>[01][0-9]):?(?<minutes>[0-5][0-9])?)?)?$"
 )
 
 
@@ -83,10 +83,12 @@ class TimeColumn:
         if values.dtype == pl.String:
             values = values.str.strip_chars().replace("", None)
         empty = Bad(values.is_null(), "D013")
-        if values.dtype == pl.Date:
-            values = values.cast(pl.Datetime("us"))
-        if isinstance(values.dtype, pl.Datetime):
-            return self._clock(values, [empty], place)
+        if values.dtype == pl.Date or isinstance(values.dtype, pl.Datetime):
+            # Years that no calendar reaches must not be converted at all.
+            values, far = _near(values)
+            return self._clock(
+                values.cast(pl.Datetime("us")) if values.dtype == pl.Date else values, [empty, far], place
+            )
         if values.dtype == pl.String:
             return self._text(values, empty, place)
         if values.dtype.is_integer() or values.dtype == pl.Null:
@@ -152,9 +154,11 @@ class TimeColumn:
             parts["date"] + "T" + parts["clock"].fill_null("00:00") + ":" + parts["second"].fill_null("00")
         )
         parsed = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+        unread = Bad(parsed.is_null() & ~empty.rows, "D012")
+        parsed, far = _near(parsed)
         is_time = parsed.is_not_null()
         naive, zoned = is_time & parts["zone"].is_null(), is_time & parts["zone"].is_not_null()
-        bad = [empty, Bad(~is_time & ~empty.rows, "D012")]
+        bad = [empty, unread, far]
         self._meet("zoned", zoned, place)
         sign = 1 - 2 * (parts["sign"] == "-").fill_null(value=False).cast(pl.Int64)
         hours, minutes = (parts[name].fill_null("0").cast(pl.Int64) for name in ("hours", "minutes"))
@@ -214,6 +218,15 @@ class TimeColumn:
         if count:
             before, first = self.met.get(what, (0, ""))
             self.met[what] = (before + count, first or f"{place.file}:{place.of(rows)}")
+
+
+def _near(values: pl.Series) -> tuple[pl.Series, Bad]:
+    """Dates or datetimes between 1990 and 2100, the others null and bad."""
+    per_day = {"ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+    day = per_day[values.dtype.time_unit] if isinstance(values.dtype, pl.Datetime) else 1
+    low, high = (bound // 86_400 * day for bound in (_FIRST_S, _LAST_S))
+    far = ~values.to_physical().is_between(low, high).fill_null(value=True)
+    return values.set(far, None), Bad(far, "D014")
 
 
 class _Place(NamedTuple):

@@ -83,7 +83,8 @@ def _advice(store: SequenceStore) -> str:
     days = (int(store.times.max()) - int(store.times.min())) / 86_400e6
     if days < 7:
         return f"leave-last-out (the log spans {days:.1f} days: too short for a cut in time)"
-    return f"leave-last-out to compare methods with papers; global-time ({days:.0f} days) for what you would see in production"
+    production = "global-time" if days < 60 else "global-time or rolling"
+    return f"leave-last-out to compare methods with papers; {production} ({days:.0f} days) for what you would see in production; user-split for new users"
 
 
 def _log(path: Path, found: manifest.Manifest) -> Description:

@@ -15,6 +15,7 @@ from usermodel.errors import DataError, MismatchError
 from usermodel.events.codes import take
 from usermodel.events.event_log import EventLog
 from usermodel.events.readers import read_events
+from usermodel.events.rejects import QUARANTINE, write_quarantine
 from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
 from usermodel.store.coding import Coded, Known, code_events
 from usermodel.store.contents import Contents, event_types_of, feature_column, log_facts, row_counts
@@ -28,9 +29,8 @@ _REBUILD = "Build the store again from all logs."
 def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = None) -> SequenceStore:
     """Add the events of a new log to a store.
 
-    Users, items and event types of the store keep their numbers, and new ones follow, so an encoder that was trained on
-    the old store accepts the new one. The result is the one of
-    ``build_store(old log + new log, vocabulary=store)``, to the byte. Events of one user with equal times stay in the
+    Users, items and event types of the store keep their numbers, and new ones follow, so the vocabularies of the new store
+    extend the old ones. The result is the one of ``build_store(old log + new log, vocabulary=store)``, to the byte. Events of one user with equal times stay in the
     order in which they were added. Rows of side tables stay; an event that was in the old log already is counted twice.
 
     Args:
@@ -47,9 +47,7 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
         OutputExistsError: ``out`` exists.
     """
     target = store.path if out is None else Path(out)
-    _require_appendable(store)
-    if out is not None:
-        manifest.refuse_existing(target, KIND, overwrite=False)
+    require_appendable(store, out)
     log = log if isinstance(log, EventLog) else read_events(log)
     _require_alike(store, log)
     events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
@@ -57,6 +55,7 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
     with manifest.write_directory(target, KIND, overwrite=out is None) as draft:
         contents.write(draft.path)
         copy_tables(store, draft.path)
+        _write_quarantine(store, log, draft.path / QUARANTINE)
         draft.meta.update(store.meta)
         draft.meta.update(contents.facts())
         added = log_facts(log)
@@ -68,7 +67,10 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
     return SequenceStore.open(target)
 
 
-def _require_appendable(store: SequenceStore) -> None:
+def require_appendable(store: SequenceStore, out: str | Path | None = None) -> None:
+    """What can be refused before a log is read: a k-core, a store without times, an output that exists."""
+    if out is not None:
+        manifest.refuse_existing(out, KIND, overwrite=False)
     core = store.meta["k_core"]
     sizes = (core["min_user_events"], core["min_item_events"])
     if max(sizes) > 1:
@@ -101,6 +103,15 @@ def _require_alike(store: SequenceStore, log: EventLog) -> None:
                 found=theirs[name],
                 do=do,
             )
+
+
+def _write_quarantine(store: SequenceStore, log: EventLog, path: Path) -> None:
+    """Bad rows of the old logs, then those of the new one."""
+    old = store.path / QUARANTINE
+    before = old.read_bytes() if old.is_file() else b""
+    if before or log.rejects:
+        write_quarantine(log.rejects, path)
+        path.write_bytes(before + path.read_bytes())
 
 
 def _joined(store: SequenceStore, events: pl.DataFrame, known: Known) -> Contents:

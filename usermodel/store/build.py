@@ -20,7 +20,8 @@ from usermodel.store.coding import Coded, Known, code_events
 from usermodel.store.contents import Contents, event_types_of, feature_columns, log_facts, row_counts
 from usermodel.store.order import by_user_and_time
 from usermodel.store.sequence_store import KIND, SequenceStore
-from usermodel.store.tables import FOLDER, SideTables, read_tables, write_tables
+from usermodel.store.table_input import SideTables, read_tables
+from usermodel.store.tables import FOLDER, write_tables
 
 
 def build_store(

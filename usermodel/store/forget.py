@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from usermodel import manifest
 from usermodel.errors import DataError
+from usermodel.events.rejects import QUARANTINE
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.store.contents import Contents
 from usermodel.store.sequence_store import KIND, SequenceStore
@@ -29,6 +30,7 @@ class Receipt:
         unknown: Those that it did not.
         events: Events removed.
         tables: Rows removed from each side table.
+        quarantined: Bad rows removed: nobody can say whose they are, so all of them go.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Receipt:
     unknown: int
     events: int
     tables: dict[str, int]
+    quarantined: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -54,7 +57,7 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
         users: External ids; ids that the store does not know are counted.
 
     Returns:
-        The receipt. When the store knows none of the users it is left as it is.
+        The receipt. When the store knows none of the users, and holds no quarantined rows, it is left as it is.
 
     Raises:
         DataError: Ids of another type, or nobody would be left.
@@ -67,7 +70,9 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
     if not keep.any():
         do = "Delete the folder."
         raise DataError(str(store.path), expected="a user who stays", found="none", do=do)
-    if keep.all():
+    quarantine = store.path / QUARANTINE
+    bad_rows = quarantine.read_bytes().count(b"\n") if quarantine.is_file() else 0
+    if keep.all() and not bad_rows:
         tables = dict.fromkeys(store.meta.get(FOLDER, {}), 0)
         return Receipt(str(store.path), len(asked), 0, len(asked), 0, tables)
     contents = _without(store, keep)
@@ -84,7 +89,8 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
             "accepted": counts["accepted"] - events,
             "forgotten": counts.get("forgotten", 0) + events,
         }
-    return Receipt(str(store.path), len(asked), len(rows), len(asked) - len(rows), events, tables)
+    unknown = len(asked) - len(rows)
+    return Receipt(str(store.path), len(asked), len(rows), unknown, events, tables, bad_rows)
 
 
 def _without(store: SequenceStore, keep: Bool[ndarray, " users"]) -> Contents:

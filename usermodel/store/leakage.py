@@ -179,9 +179,8 @@ class _Look:
         part = np.full(len(self.times), -1, dtype=np.int8)
         for number, name in enumerate(PARTS):
             part[self._mask(name)] = number
-        tied = np.r_[False, np.diff(self.times) == 0]
-        tied[self.offsets[:-1]] = False
-        later = np.flatnonzero(tied)
+        # Rows of a user are in order of time, so that copies lie in one run of equal times.
+        later = np.flatnonzero(np.diff(self.times) == 0) + 1
         rows = np.union1d(later, later - 1)
         user, item, time = self._owner(rows), self.store.items[rows], self.times[rows]
         order = np.lexsort((rows, item, time, user))

@@ -5,87 +5,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import Final
 
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from usermodel.errors import DataError, MissingError, nearest
+from usermodel import manifest
+from usermodel.errors import DataError, IntegrityError, MismatchError, nearest
 from usermodel.events.parquet import read_parquet, write_parquet
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, PROPENSITY, TIME, USER, VALUE, IdType, TimeKind
-
-if TYPE_CHECKING:
-    from usermodel.store.sequence_store import SequenceStore
+from usermodel.schema import ITEM, PREDICTION_TIME, TIME, USER
+from usermodel.store.sequence_store import KIND, SequenceStore
+from usermodel.store.table_input import ITEM_INDEX, NAMES, USER_ROW
 
 FOLDER: Final = "tables"
-USER_ROW: Final = "user_row"
-ITEM_INDEX: Final = "item_index"
-#: Names of the tables in a store, by the option of `build_store` that brings them.
-NAMES: Final = {
-    "impressions": "impressions",
-    "labels": "labels",
-    "items_table": "items",
-    "users_table": "users",
-}
-#: Columns with a fixed type; a name in brackets may be left out, and may be empty.
-_COLUMNS: Final[dict[str, dict[str, Any]]] = {
-    "impressions": {
-        USER: None,
-        ITEM: None,
-        TIME: pl.Int64,
-        CLICKED: pl.Boolean,
-        f"[{PROPENSITY}]": pl.Float64,
-    },
-    "labels": {USER: None, PREDICTION_TIME: pl.Int64, f"[{ITEM}]": None, VALUE: pl.Float64},
-    "items": {ITEM: None},
-    "users": {USER: None},
-}
-_TIMES: Final = (TIME, PREDICTION_TIME)
-#: 1990 to 2100 in microseconds: other units lie elsewhere.
-_PLAUSIBLE: Final = (631_152_000_000_000, 4_102_444_800_000_000)
-
-
-class SideTables(TypedDict, total=False):
-    """Frames, or paths of Parquet or CSV files.
-
-    Attributes:
-        impressions: ``user_id item_id timestamp clicked propensity?``: what was shown.
-        labels: ``user_id prediction_time item_id? value``: what a task predicts.
-        items_table: ``item_id`` and whatever is known about items, one row each.
-        users_table: ``user_id`` and whatever is known about users, one row each.
-    """
-
-    impressions: Any
-    labels: Any
-    items_table: Any
-    users_table: Any
-
-
-def read_tables(
-    given: Mapping[str, Any], user_type: IdType, item_type: IdType, time_kind: TimeKind
-) -> dict[str, pl.DataFrame]:
-    """Side tables in the types of `schema`, by their name in the store; ``None`` is no table.
-
-    Raises:
-        MissingError: No such file.
-        DataError: An unknown table, a missing column, a value of another type, an item or user with two rows.
-    """
-    tables = {}
-    for option, source in given.items():
-        if option not in NAMES:
-            do = nearest(option, NAMES)
-            raise DataError(option, expected="a side table", found="an unknown one", do=do)
-        if source is None:
-            continue
-        name = NAMES[option]
-        where = str(source) if isinstance(source, str | Path) else option
-        frame = _typed(_frame(source, where), name, where, {USER: user_type, ITEM: item_type})
-        _check_rows(frame, name, where, time_kind)
-        tables[name] = frame
-    return tables
 
 
 def write_tables(
@@ -155,13 +90,25 @@ def load_table(store: SequenceStore, name: str) -> pl.DataFrame:
 
     Raises:
         DataError: The store has no such table.
+        IntegrityError: It is damaged.
+        MismatchError: The store was replaced in between.
     """
     there = sorted(store.meta.get(FOLDER, {}))
     if name not in there:
         options = {table: option.replace("_", "-") for option, table in NAMES.items()}
         do = f"Ingest with --{options[name]}." if name in options else nearest(name, options)
         raise DataError(name, expected="a table of this store", found=", ".join(there) or "none", do=do)
-    return read_parquet(store.path / FOLDER / f"{name}.parquet")
+    path = store.path / FOLDER / f"{name}.parquet"
+    there_now = manifest.read(store.path, KIND)
+    if there_now.content_hash != store.content_hash:
+        expected, found = f"store {store.content_hash[:12]}", there_now.content_hash[:12]
+        raise MismatchError(
+            str(store.path), expected=expected, found=found, do="The store was replaced; open it again."
+        )
+    if manifest.sha256(path) != there_now.files[f"{FOLDER}/{path.name}"]["sha256"]:
+        do = "Ingest again."
+        raise IntegrityError(str(path), expected="the sha256 of its manifest", found="other bytes", do=do)
+    return read_parquet(path)
 
 
 def _save(frame: pl.DataFrame, folder: Path, name: str) -> None:
@@ -172,94 +119,3 @@ def _save(frame: pl.DataFrame, folder: Path, name: str) -> None:
     ids = [column for column in (USER_ROW, USER, ITEM_INDEX, ITEM) if column in frame.columns]
     frame = frame.select(*ids, pl.exclude(ids)).sort(keys, maintain_order=True)
     write_parquet(frame, folder / FOLDER / f"{name}.parquet")
-
-
-def _frame(source: Any, where: str) -> pl.DataFrame:
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
-    if isinstance(source, pl.DataFrame):
-        return source
-    if type(source).__module__.startswith("pandas."):
-        return pl.from_pandas(source)
-    if not isinstance(source, str | Path):
-        do = "Pass one of these."
-        raise DataError(where, expected="a path or a frame", found=type(source).__name__, do=do)
-    path = Path(source)
-    if not path.is_file():
-        raise MissingError(
-            where, expected="a Parquet or CSV file", found="no such file", do="Check the path."
-        )
-    try:
-        if path.suffix in {".parquet", ".pq"}:
-            return pl.read_parquet(path, glob=False)
-        separator = "\t" if path.suffix == ".tsv" else ","
-        # Ids stay text: 007 is no number.
-        text = {USER: pl.String, ITEM: pl.String}
-        head = pl.read_csv(path, separator=separator, n_rows=0, glob=False).columns
-        text = {name: dtype for name, dtype in text.items() if name in head}
-        return pl.read_csv(
-            path, separator=separator, infer_schema_length=None, schema_overrides=text, glob=False
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        found = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
-        do = "Check the format; .parquet, .csv and .tsv go by the suffix."
-        raise DataError(where, expected="a readable Parquet or CSV file", found=found, do=do) from None
-
-
-def _typed(frame: pl.DataFrame, name: str, where: str, id_types: Mapping[str, IdType]) -> pl.DataFrame:
-    columns = []
-    reserved = {USER_ROW, ITEM_INDEX} & set(frame.columns)
-    for bracketed, dtype in _COLUMNS[name].items():
-        column = bracketed.strip("[]")
-        optional = bracketed != column
-        if column not in frame.columns:
-            if optional:
-                continue
-            found = f"the columns {', '.join(map(repr, frame.columns))}"
-            raise DataError(
-                where, expected=f"a column {column!r}", found=found, do=nearest(column, frame.columns)
-            )
-        want = dtype or {"string": pl.String, "int": pl.Int64}[id_types[column]]
-        columns.append(_cast(frame[column], want, f"{where}: column {column!r}", optional=optional))
-    return frame.drop(reserved).with_columns(columns)
-
-
-def _cast(values: pl.Series, want: Any, where: str, *, optional: bool) -> pl.Series:
-    zoned = isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is not None
-    source = values.dt.epoch("us") if zoned else values
-    if want == pl.Boolean and source.dtype == pl.String:
-        source = source.str.to_lowercase().replace_strict(
-            {"true": 1, "1": 1, "false": 0, "0": 0}, default=None
-        )
-    fits = {pl.Int64: source.dtype.is_integer() or source.dtype == pl.String}.get(want, True)
-    cast = (
-        source.cast(want, strict=False) if fits else pl.Series(values.name, [None] * len(values), dtype=want)
-    )
-    bad = cast.is_null() & ~(
-        values.is_null() if optional else pl.Series([False] * len(values), dtype=pl.Boolean)
-    )
-    if want == pl.Boolean and source.dtype.is_numeric():
-        bad = bad | ~source.is_in([0, 1]).fill_null(value=False)
-    if want == pl.String:
-        bad = bad | (cast == "").fill_null(value=False)
-    if bad.any():
-        row = int(bad.arg_true()[0])
-        found = f"{values[row]!r} in row {row + 1:,} ({int(bad.sum()):,} such rows)"
-        raise DataError(where, expected=f"{want} values", found=found, do="Mend or remove these rows.")
-    return cast.alias(values.name)
-
-
-def _check_rows(frame: pl.DataFrame, name: str, where: str, time_kind: TimeKind) -> None:
-    """One row per item or user in their tables, and times in microseconds."""
-    column = {"items": ITEM, "users": USER}.get(name)
-    if column and frame[column].n_unique() < frame.height:
-        twice = frame[column].filter(frame[column].is_duplicated())[0]
-        do = "Keep one row for each."
-        raise DataError(where, expected=f"one row for each {column}", found=f"several for {twice!r}", do=do)
-    for time in _TIMES:
-        if time_kind == "utc" and time in frame.columns and not frame[time].is_between(*_PLAUSIBLE).all():
-            value = frame[time].filter(~frame[time].is_between(*_PLAUSIBLE))[0]
-            expected = "microseconds since 1970 UTC"
-            raise DataError(
-                f"{where}: column {time!r}", expected=expected, found=str(value), do="Convert them."
-            )
