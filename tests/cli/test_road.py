@@ -271,16 +271,27 @@ def test_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     (tmp_path / "log.csv").write_text("uid,vid,ts\na,b,1700000000\na,c,oops\n")
     names = ["--user", "uid", "--item", "vid", "--time", "ts"]
     shown = usermodel("ingest", "log.csv", "--dry-run", *names, cwd=tmp_path).stdout
-    for word in ("log.csv", "csv", "uid", "2023-11-14 22:13:20", "s (1 rows lie between 1990 and 2100", "1 bad rows"):
+    for word in (
+        "log.csv",
+        "csv",
+        "uid",
+        "2023-11-14 22:13:20",
+        "s (1 rows lie between 1990 and 2100",
+        "1 bad rows",
+    ):
         assert word in shown
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     assert "--dry-run" in usermodel("ingest", "log.csv", cwd=tmp_path, code=2).stderr
 
 
 def test_bad_rows_can_be_set_aside_and_every_row_is_accounted_for(tmp_path):
-    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\na,b,1700000000\na,b,1700000000\na,c,oops\n,c,1700000000\n")
+    (tmp_path / "log.csv").write_text(
+        "user_id,item_id,timestamp\na,b,1700000000\na,b,1700000000\na,c,oops\n,c,1700000000\n"
+    )
     store = ["-o", "store", "--duplicates", "drop"]
-    assert "log.csv:4: column 'timestamp'" in usermodel("ingest", "log.csv", *store, cwd=tmp_path, code=2).stderr
+    assert (
+        "log.csv:4: column 'timestamp'" in usermodel("ingest", "log.csv", *store, cwd=tmp_path, code=2).stderr
+    )
     said = usermodel("ingest", "log.csv", *store, "--bad-rows", "quarantine", cwd=tmp_path).stderr
     assert "read 4 rows = accepted 1 + duplicates 1 + quarantined 2" in said
     lines = [json.loads(line) for line in (tmp_path / "store/quarantine.jsonl").read_text().splitlines()]

@@ -25,6 +25,8 @@ COMMANDS = (
     "index",
     "recommend",
     "evaluate",
+    "append",
+    "forget",
 )
 
 app = typer.Typer(

@@ -59,7 +59,7 @@ def write_atomic(log: EventLog, folder: str | Path, name: str) -> Path:
             expected, do = "no tab or line end, which atomic files cannot hold", "Rename these."
             raise DataError(f"column {column.name!r}", expected=expected, found=found, do=do)
     if log.time_kind == "utc":
-        unit = next(unit for unit in _UNITS if not (frame[TIME] % unit).any())
+        unit = next(unit for unit in _UNITS if (frame[TIME] % unit == 0).all())
         frame = frame.with_columns(pl.col(TIME) // unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")

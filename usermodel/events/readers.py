@@ -227,6 +227,9 @@ def expand(source: str | Path | Sequence[str | Path]) -> list[tuple[Path, Path |
     """Paths, globs and folders -> existing files in sorted order, no file twice, each with the folder it was found in."""
     found: list[tuple[Path, Path | None]] = []
     for one in [source] if isinstance(source, str | Path) else source:
+        if "://" in str(one):
+            do = "Copy the files here first, or pass a frame: read_events(polars.scan_parquet(URL))."
+            raise MissingError(str(one), expected="a path on this machine", found="a URL", do=do)
         path = Path(one)
         matches: list[tuple[Path, Path | None]] = [(path, None)]
         if path.is_dir():

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from usermodel.errors import DataError
 from usermodel.events.piece import Piece, numbered, require_columns
 
-BATCH_ROWS: Final = 1 << 20
+BATCH_ROWS: Final = 1 << 18
 #: What the parsers raise on damaged files; a panic of polars is no `Exception`.
 _FAULTS: Final = (
     pa.ArrowException,

@@ -85,11 +85,13 @@ def _cut(data: bytes, quoted: bool) -> int:
 
 
 def _even_cut(data: bytes, cut: int) -> int:
-    at = cut
+    """The last line end with an even number of quotes before it; 0 when it may come with the next block."""
+    at, odd = cut, True
     for _ in range(1_000):
-        at = data.rfind(b"\n", 0, max(at - 1, 0)) + 1
+        before, at = at, data.rfind(b"\n", 0, max(at - 1, 0)) + 1
+        odd ^= data.count(b'"', at, before) % 2 == 1
         if at == 0:
-            break
-        if data.count(b'"', 0, at) % 2 == 0:
+            return 0 if len(data) <= LINE_BYTES else cut
+        if not odd:
             return at
     return cut
