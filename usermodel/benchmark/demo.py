@@ -62,7 +62,9 @@ class Demo:
 
 def demo_recipe() -> Recipe:
     """The next-item recipe, cut to what two cores do in about a minute."""
-    return next_item().override({"training.max_epochs": 10, "training.patience": 3})
+    return next_item().override(
+        {"training.max_epochs": 8, "training.patience": 3, "training.batch_events": 1024}
+    )
 
 
 def run_demo(

@@ -166,6 +166,6 @@ class Accounting:
 def write_quarantine(rejects: Iterable[Reject], path: Path) -> None:
     """Write bad rows, one JSON object a line; they hold personal data, so only the owner may read the file."""
     # The mode is set as the file is made, so that at no moment anybody else may read it.
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
         os.fchmod(out.fileno(), 0o600)
         out.writelines(one.to_json() + "\n" for one in rejects)
