@@ -42,17 +42,17 @@ def test_unknown_keys_in_a_file_are_refused(tmp_path):
 
 
 def test_a_function_of_the_callers_own(tmp_path, monkeypatch):
-    (tmp_path / "my_recipes.py").write_text(
+    (tmp_path / "own_recipes_under_test.py").write_text(
         "from usermodel.recipes.autoregressive import next_item\n"
         "def small():\n    return next_item().override({'encoder.dim': 8})\n"
         "def wrong():\n    return 3\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert find("my_recipes:small").encoder.dim == 8
+    assert find("own_recipes_under_test:small").encoder.dim == 8
     with pytest.raises(ConfigError, match="a function that returns a Recipe; found int"):
-        find("my_recipes:wrong")
+        find("own_recipes_under_test:wrong")
     with pytest.raises(ConfigError, match="can be imported"):
-        find("my_recipes:absent")
+        find("own_recipes_under_test:absent")
 
 
 def test_unknown_recipe_names_the_nearest():
