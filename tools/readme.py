@@ -37,7 +37,8 @@ def _table(result: dict[str, Any]) -> str:
         cells.append(f"{value['mean']:.4f}{half}")
     table = f"| {' | '.join(METRICS)} |\n|{'---|' * len(METRICS)}\n| {' | '.join(cells)} |"
     spent = f"{min(seconds):.0f} to {max(seconds):.0f} s" if len(seconds) > 1 else f"{seconds[0]:.0f} s"
-    foot = f"Pretraining takes {spent} a seed, validation included ({result['hardware']}); {result['parameters']:,} parameters."
+    note = f"; {result['timing_note']}" if "timing_note" in result else ""
+    foot = f"Pretraining takes {spent} a seed, validation included ({result['hardware']}{note}); {result['parameters']:,} parameters."
     return f"{head}\n\n{table}\n\n{foot}"
 
 
