@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from usermodel.errors import DataError
 
-BLOCK_BYTES: Final = 32 << 20
+BLOCK_BYTES: Final = 16 << 20
 #: A longer line is no row: memory stays bounded whatever the file is.
 LINE_BYTES: Final = 128 << 20
 _BOM: Final = b"\xef\xbb\xbf"
