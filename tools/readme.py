@@ -20,10 +20,24 @@ def demo() -> str:
 
 
 def results() -> str:
-    """One table per quality result."""
-    return "\n\n".join(
-        _table(json.loads(path.read_text())) for path in sorted(RESULTS.glob("next_item_*.json"))
-    )
+    """One table per quality result, and one of speeds."""
+    tables = [_table(json.loads(path.read_text())) for path in sorted(RESULTS.glob("next_item_*.json"))]
+    return "\n\n".join([*tables, _ingest()])
+
+
+def _ingest() -> str:
+    """Seconds and peak memory of ingest beside a plain script."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("ingest-*.json"))]
+    first = found[0]
+    head = f"**Ingest of {first['n_events']:,} events** to a finished store with 5-core ({first['hardware']}), beside "
+    head += "twenty lines of polars in the same run, medians. Command: `make bench-ingest`."
+    rows = [
+        f"| {one['job'].partition(' ')[2]} | {one['seconds']:.1f} s, {one['peak_mb']:.0f} MB "
+        f"| {one['peer_seconds']:.1f} s, {one['peer_peak_mb']:.0f} MB | {one['ratio_to_peer']:.2f} |"
+        for one in found
+    ]
+    table = ["| input, ids | usermodel | plain script | ratio of seconds |", "|---|---|---|---|", *rows]
+    return "\n".join([head, "", *table])
 
 
 def _table(result: dict[str, Any]) -> str:
