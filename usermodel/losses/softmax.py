@@ -1,8 +1,7 @@
 """Softmax cross-entropy over the whole catalogue, in chunks that stay in cache.
 
 The logits of a batch (1,536 x 12,101 floats are 74 MB) are never in memory at once: each chunk of rows forms its logits,
-its loss and its gradients in one pass. The result is exact. Measured on 2 cores at that shape against one whole matrix
-and autograd: see ``benchmarks/speed/``.
+its loss and its gradients in one pass. The result is exact.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Rows per chunk: 64 x 12,101 logits fit the L2 cache of two cores in bf16; 32 to 256 measured within 15 %.
+#: Rows per chunk: 64 x 12,101 logits in bf16 fit the L2 cache of two cores.
 CHUNK_ROWS = 64
-#: Logits per chunk at most, so that a catalogue of 10^6 items needs 256 MiB of fp32 scratch, not 64 rows regardless.
+#: Logits per chunk at most, so that a chunk is at most 128 MiB of fp32, whatever the catalogue.
 CHUNK_LOGITS = 1 << 25
 
 
