@@ -20,6 +20,21 @@ KIND: Final = "event-log"
 SHARD_EVENTS: Final = 8_000_000
 
 
+class Columnwise:
+    """Columns of a log that may be larger than memory; a column is in memory for as long as the caller holds it."""
+
+    def __init__(self, frame: pl.LazyFrame) -> None:
+        self._frame = frame
+
+    def __getitem__(self, name: str) -> pl.Series:
+        return self._frame.select(name).collect().to_series()
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return int(self._frame.select(pl.len()).collect().item())
+
+
 @dataclass(frozen=True)
 class EventLog:
     """Events in the EVENTS schema: straight from a reader (rows in input order) or from a folder on disk (sorted).
@@ -34,6 +49,8 @@ class EventLog:
         is_sorted: Whether ``frame`` already obeys the invariants.
         accounting: What became of every row that was read, see `rejects.Accounting.facts`.
         rejects: Bad rows that were set aside.
+        by_column: Whether ``frame`` gives the same rows however often and by whatever columns it is collected, so that a
+            log larger than memory can be read column by column.
     """
 
     frame: pl.LazyFrame
@@ -44,6 +61,7 @@ class EventLog:
     is_sorted: bool = False
     accounting: dict[str, int] = field(default_factory=dict)
     rejects: tuple[Reject, ...] = ()
+    by_column: bool = False
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -62,7 +80,13 @@ class EventLog:
 
     def with_frame(self, frame: pl.LazyFrame) -> EventLog:
         """The same log with other rows (a filter keeps order, so it keeps ``is_sorted``)."""
-        return replace(self, frame=frame)
+        # A plan of the caller's may be dear, or draw rows at random: it is collected once.
+        return replace(self, frame=frame, by_column=False)
+
+    def rows(self) -> pl.DataFrame | Columnwise:
+        """Rows in input order, to be taken a column at a time."""
+        frame = self.frame.select(USER, ITEM, TIME, *self.features)
+        return Columnwise(frame) if self.by_column else frame.collect()
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> EventLog:
         """Write Parquet shards and a manifest; a user lives in one shard.
@@ -120,6 +144,7 @@ def _open(path: str | Path, *, verify: bool) -> EventLog:
             item_type=facts["item_type"],
             time_kind=facts["time_kind"],
             is_sorted=True,
+            by_column=True,
         )
     except (KeyError, pl.exceptions.PolarsError) as error:
         do = "Write the log again."

@@ -12,6 +12,7 @@ from usermodel.errors import DataError
 from usermodel.events.columns import read_feature, read_ids
 from usermodel.events.piece import Piece
 from usermodel.events.rejects import Accounting, Reject
+from usermodel.events.spool import Spool
 from usermodel.events.times import Bad, TimeColumn, TimeUnit
 from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType
 
@@ -63,11 +64,10 @@ class Mapper:
         self.columns, self.accounting = columns, accounting
         self.where, self.unit, self.tz = where, unit, tz
         self.types = {name: _coded(columns.id_type) for name in (USER, ITEM)}
-        self.whole: list[pl.DataFrame] = []
-        #: The file being read: its name, its time column, and its rows with times in the unit of the file.
+        self.rows = Spool()
+        #: The file being read: its name and its time column.
         self.file = ""
         self.times = TimeColumn("", unit, tz)
-        self.parts: list[pl.DataFrame] = []
 
     def add(self, piece: Piece) -> None:
         """Convert a piece; rows that do not fit are counted and kept apart."""
@@ -97,7 +97,7 @@ class Mapper:
         frame = frame.filter(self._reject(piece, found)).with_columns(
             pl.col(name).cast(dtype) for name, dtype in self.types.items()
         )
-        self.parts.append(frame)
+        self.rows.add(frame)
 
     def _reject(self, piece: Piece, found: list[tuple[Bad, str]]) -> pl.Series:
         """Account for the bad rows, each once, by the first rule it breaks; returns the mask of the others."""
@@ -120,13 +120,8 @@ class Mapper:
 
     def _end_file(self) -> None:
         """Each file has one unit of time; its rows get microseconds once the whole file was seen."""
-        if not self.parts:
-            return
-        multiplier, divisor = self.times.finish() if self.columns.time is not None else (1, 1)
-        if (multiplier, divisor) != (1, 1):
-            self.parts = [part.with_columns(pl.col(TIME) // divisor * multiplier) for part in self.parts]
-        self.whole += self.parts
-        self.parts = []
+        has_times = self.file and self.columns.time is not None
+        self.rows.end_file(*(self.times.finish() if has_times else (1, 1)))
 
     def finish(self) -> pl.LazyFrame:
         """All accepted rows, in input order, times in microseconds.
@@ -136,14 +131,13 @@ class Mapper:
         """
         self._end_file()
         self.accounting.settle()
-        if not sum(part.height for part in self.whole):
+        if not self.rows.height:
             found = f"{self.accounting.read:,} rows, none of them good" if self.accounting.read else "no row"
             raise DataError(self.where, expected="at least one event", found=found, do="Check the export.")
-        frame = pl.concat(self.whole)
-        self.whole = []
+        frame = self.rows.finish()
         if self.columns.time is None:
-            return frame.lazy().with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(USER).alias(TIME))
-        return frame.lazy()
+            return frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(USER).alias(TIME))
+        return frame
 
 
 def _coded(kind: IdType) -> pl.DataType:

@@ -172,6 +172,7 @@ def _log(
         kind,
         accounting=accounting.facts(),
         rejects=_in_order(accounting.rejects, sources) if reading.bad_rows == "quarantine" else (),
+        by_column=True,
     )
 
 

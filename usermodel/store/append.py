@@ -19,7 +19,7 @@ from usermodel.events.rejects import QUARANTINE, write_quarantine
 from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
 from usermodel.store.coding import Coded, Known, code_events
 from usermodel.store.contents import Contents, event_types_of, feature_column, log_facts, row_counts
-from usermodel.store.order import by_user_and_time
+from usermodel.store.order import by_time, by_user
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.tables import copy_tables
 
@@ -118,14 +118,12 @@ def _joined(store: SequenceStore, events: pl.DataFrame, known: Known) -> Content
     """The rows of the store, then the new ones, by user and time."""
     if events.is_empty():
         raise DataError("the new log", expected="at least one event", found="none", do="Check the log.")
-    new = code_events(events, (1, 1), known)
+    new, user = code_events(events, (1, 1), known)
     old_user = np.repeat(np.arange(store.n_users, dtype=np.int32), np.diff(store.offsets))
-    order, times, offsets = by_user_and_time(
-        np.concatenate([old_user, new.user]),
-        len(new.users),
-        np.concatenate([store.times, events[TIME].to_numpy()]),
-    )
-    del old_user
+    grouped = by_user(np.concatenate([old_user, user]), len(new.users))
+    del old_user, user
+    times = by_time(grouped, np.concatenate([store.times, events[TIME].to_numpy()]))
+    order, offsets = grouped
     types = event_types_of(events[EVENT_TYPE], known.event_types) if EVENT_TYPE in store.features else ()
     features = {name: _feature(store, events, name, types, order) for name in store.features}
     return Contents(new.users, new.items, offsets, _items(store, new, order), times, features, types)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from usermodel import manifest
 from usermodel.errors import DataError
 from usermodel.events.codes import take
-from usermodel.events.event_log import EventLog
+from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.readers import read_events
 from usermodel.events.rejects import QUARANTINE, write_quarantine
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
+from usermodel.schema import EVENT_TYPE, TIME
 from usermodel.store.coding import Coded, Known, code_events
 from usermodel.store.contents import Contents, event_types_of, feature_columns, log_facts, row_counts
-from usermodel.store.order import by_user_and_time
+from usermodel.store.order import Grouped, by_time, by_user
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.table_input import SideTables, read_tables
 from usermodel.store.tables import FOLDER, write_tables
@@ -59,8 +60,8 @@ def build_store(
     log = log if isinstance(log, EventLog) else read_events(log)
     core = (min_user_events, min_item_events)
     side = read_tables(tables, log.user_type, log.item_type, log.time_kind)
-    events, coded, known = _read(log, core, vocabulary)
-    contents = _contents(log, events, coded, known)
+    events, coded, grouped, known = _read(log, core, vocabulary)
+    contents = _contents(log, events, coded, grouped, known)
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
         contents.write(draft.path)
         draft.meta.update(contents.facts(), **log_facts(log))
@@ -71,41 +72,43 @@ def build_store(
         draft.meta["fitted_on"] = {"vocabulary": "all", "k_core": "all"}
         rounds = [list(one) for one in coded.rounds]
         draft.meta["k_core"] = {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds}
-        draft.meta["rows"] = row_counts(log, events.height, len(coded.user))
+        draft.meta["rows"] = row_counts(log, events.height, len(coded.item))
     return SequenceStore.open(out)
 
 
 def _read(
     log: EventLog, core: tuple[int, int], vocabulary: SequenceStore | tuple[Vocabulary, Vocabulary] | None
-) -> tuple[pl.DataFrame, Coded, Known | None]:
-    """Rows of the log, coded."""
+) -> tuple[pl.DataFrame | Columnwise, Coded, Grouped, Known | None]:
+    """Rows of the log, coded and grouped by user."""
     known = Known(*vocabulary) if isinstance(vocabulary, tuple) else None
     if isinstance(vocabulary, SequenceStore):
         known = Known(vocabulary.users, vocabulary.vocabulary, vocabulary.event_types)
     # What the reader of a file has freed goes back to the system before the columns of the store take their place.
     pa.default_memory_pool().release_unused()
-    events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
-    coded = code_events(events, core, known)
-    if not len(coded.user):
+    events = log.rows()
+    coded, user = code_events(events, core, known)
+    if not len(user):
         found = f"none of {events.height:,} after the {core[0]}/{core[1]}-core"
         do = "Lower --min-user-events and --min-item-events."
-        if events.is_empty():
+        if not events.height:
             found, do = "none", "Check the log and its filters."
         raise DataError(", ".join(log.sources), expected="at least one event", found=found, do=do)
-    return events, coded, known
+    return events, coded, by_user(user, len(coded.users)), known
 
 
-def _contents(log: EventLog, events: pl.DataFrame, coded: Coded, known: Known | None) -> Contents:
+def _contents(
+    log: EventLog, events: pl.DataFrame | Columnwise, coded: Coded, grouped: Grouped, known: Known | None
+) -> Contents:
     """Rows by user and time. Ties in time stay in input order: it decides which event is the test target."""
-    order, times, offsets = by_user_and_time(
-        coded.user, len(coded.users), events[TIME].to_numpy(), coded.rows
-    )
-    item_index = take(coded.item, order)
+    times = by_time(grouped, coded.of_events(events[TIME].to_numpy()))
+    item_index = take(coded.item, grouped.order)
     item_index += 1
     types = known.event_types if known else ()
     if EVENT_TYPE in log.features:
         kinds = events[EVENT_TYPE]
-        types = event_types_of(kinds if coded.rows is None else kinds.gather(coded.rows), types)
-    rows = order if coded.rows is None or not log.features else take(coded.rows, order)
+        types = event_types_of(kinds if coded.keep is None else kinds.filter(pl.Series(coded.keep)), types)
+    rows = grouped.order
+    if log.features and coded.keep is not None:
+        rows = take(np.flatnonzero(coded.keep).astype(rows.dtype), rows)
     features = feature_columns(events, log.features, types, rows)
-    return Contents(coded.users, coded.items, offsets, item_index, times, features, types)
+    return Contents(coded.users, coded.items, grouped.offsets, item_index, times, features, types)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int, Int32
+from jaxtyping import Bool, Int32
 from numpy import ndarray
 
 from usermodel.events.codes import count, take
+from usermodel.events.event_log import Columnwise
 from usermodel.events.filters import k_core
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import ITEM, USER
@@ -37,27 +38,34 @@ class Coded:
     Attributes:
         users: All users, the known ones first.
         items: All items, the known ones first.
-        user: User of each event, 0 to n_users - 1.
         item: Item of each event, 0 to n_items - 1.
-        rows: Row of the log of each event; ``None`` when every row is an event.
+        keep: Which rows of the log are events; ``None`` when every row is one.
         rounds: What each round of the k-core removed: users, items, events.
     """
 
     users: Vocabulary
     items: Vocabulary
-    user: Int32[ndarray, " events"]
     item: Int32[ndarray, " events"]
-    rows: Int[ndarray, " events"] | None
+    keep: Bool[ndarray, " rows"] | None
     rounds: list[tuple[int, int, int]]
 
+    def of_events(self, column: ndarray) -> ndarray:
+        """The rows of a column of the log that are events."""
+        return column if self.keep is None else column[self.keep]
 
-def code_events(events: pl.DataFrame, core: tuple[int, int], known: Known | None = None) -> Coded:
+
+def code_events(
+    events: pl.DataFrame | Columnwise, core: tuple[int, int], known: Known | None = None
+) -> tuple[Coded, Int32[ndarray, " events"]]:
     """Number users and items.
 
     Args:
         events: Rows with ``user_id`` and ``item_id``.
         core: Events that every user and every item must keep.
         known: Users and items that have a number already; new ones follow them, sorted among themselves.
+
+    Returns:
+        The events, and the user of each, 0 to n_users - 1: apart, because it can be let go once they are grouped.
 
     Raises:
         DataError: Empty ids, or ids of another type than the known ones.
@@ -66,13 +74,14 @@ def code_events(events: pl.DataFrame, core: tuple[int, int], known: Known | None
     all_users, user = Vocabulary.fit(events[USER])
     all_items, item = Vocabulary.fit(events[ITEM])
     keep, rounds = k_core(user, item, *core)
-    rows = None
-    if not keep.all():
-        rows = np.flatnonzero(keep).astype(np.int32 if len(keep) < np.iinfo(np.int32).max else np.int64)
-        user, item = user[keep], item[keep]
+    everything = bool(keep.all())
+    if not everything:
+        # One after the other: never four of these arrays at a time.
+        user = user[keep]
+        item = item[keep]
     users, user = _number(all_users, user, known.users if known else None)
     items, item = _number(all_items, item, known.items if known else None)
-    return Coded(users, items, user, item, rows, rounds)
+    return Coded(users, items, item, None if everything else keep, rounds), user
 
 
 def _number(found: Vocabulary, codes: ndarray, known: Vocabulary | None) -> tuple[Vocabulary, ndarray]:

@@ -13,7 +13,7 @@ from jaxtyping import Int, Int32, Int64
 from numpy import ndarray
 
 from usermodel.events.codes import take
-from usermodel.events.event_log import EventLog
+from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import EVENT_TYPE, RATING
 
@@ -78,7 +78,7 @@ def feature_column(column: pl.Series, event_types: tuple[str, ...]) -> ndarray:
 
 
 def feature_columns(
-    events: pl.DataFrame,
+    events: pl.DataFrame | Columnwise,
     names: tuple[str, ...],
     event_types: tuple[str, ...],
     rows: Int[ndarray, " events"],
