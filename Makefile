@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-demo readme peers bench-ingest clean help
+.PHONY: demo test check test-slow format proof-beauty proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, make proof-beauty   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, bench-ingest, bench-ingest-peers, bench-ingest-large   long proofs; results go to benchmarks/results/"
+	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -52,7 +53,7 @@ readme: $(VENV)/.installed
 	$(BIN)/python tools/readme.py
 
 # Peers run in environments of their own (.peers/NAME), because they cannot live beside today's numpy. Python 3.11.
-PEERS := recbole rectools
+PEERS := recbole rectools fuxictr
 peers: $(PEERS:%=.peers/%/.installed)
 
 .peers/%/.installed: benchmarks/peers/%.txt
@@ -60,10 +61,22 @@ peers: $(PEERS:%=.peers/%/.installed)
 	.peers/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# 10 M events to a store, side by side with twenty lines of polars; about 5 minutes.
+# 10 M events to a store, side by side with twenty lines of polars; about 5 minutes on an idle machine.
 bench-ingest: $(VENV)/.installed
 	for job in csv-int csv-str parquet-int parquet-str; do \
 	  $(BIN)/python benchmarks/speed/ingest.py --job $$job --json benchmarks/results/ingest-$$job.json || exit 1; done
+
+# The same beside libraries (make peers); about half an hour.
+bench-ingest-peers: $(VENV)/.installed peers
+	for peer in recbole rectools fuxictr; do \
+	  $(BIN)/python benchmarks/speed/ingest.py --job csv-str --peer $$peer --repeat 1 \
+	    --json benchmarks/results/ingest-csv-str-$$peer.json || exit 1; done
+
+# 100 M events, for memory; needs 5 GB of disk and, to make the log, 12 GB of memory.
+bench-ingest-large: $(VENV)/.installed
+	for job in csv-str parquet-int; do \
+	  $(BIN)/python benchmarks/speed/ingest.py --job $$job --events 100000000 --users 3000000 --items 1000000 \
+	    --peer none --repeat 1 --json benchmarks/results/ingest-100m-$$job.json || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,18 +26,28 @@ def results() -> str:
 
 
 def _ingest() -> str:
-    """Seconds and peak memory of ingest beside a plain script."""
+    """Seconds and peak memory of ingest beside its peers."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("ingest-*.json"))]
-    first = found[0]
-    head = f"**Ingest of {first['n_events']:,} events** to a finished store with 5-core ({first['hardware']}), beside "
-    head += "twenty lines of polars in the same run, medians. Command: `make bench-ingest`."
+    found.sort(key=lambda one: (one["n_events"], one["peer"] != "plain", one["peer"], one["job"]))
+    head = f"**Ingest** to a finished store with 5-core ({found[0]['hardware']}), beside twenty lines of polars and beside "
+    head += "libraries in the same run, medians. Commands: `make bench-ingest`, `make bench-ingest-peers`, `make bench-ingest-large`."
     rows = [
-        f"| {one['job'].partition(' ')[2]} | {one['seconds']:.1f} s, {one['peak_mb']:.0f} MB "
-        f"| {one['peer_seconds']:.1f} s, {one['peer_peak_mb']:.0f} MB | {one['ratio_to_peer']:.2f} |"
+        f"| {one['n_events'] / 1e6:.0f} M, {one['job'].partition(' ')[2]} | {one['seconds']:.1f} s, {one['peak_mb']:,.0f} MB "
+        f"| {_peer(one)} |"
         for one in found
     ]
-    table = ["| input, ids | usermodel | plain script | ratio of seconds |", "|---|---|---|---|", *rows]
+    table = [
+        "| events, input, ids | usermodel | peer | its time and memory | ratio of seconds |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
     return "\n".join([head, "", *table])
+
+
+def _peer(one: dict[str, Any]) -> str:
+    if one["peer"] == "none":
+        return "| | "
+    return f"{one['peer']} | {one['peer_seconds']:.1f} s, {one['peer_peak_mb']:,.0f} MB | {one['ratio_to_peer']:.2f}"
 
 
 def _table(result: dict[str, Any]) -> str:
