@@ -70,7 +70,8 @@ def build_store(
             write_quarantine(log.rejects, draft.path / QUARANTINE)
         if side:
             draft.meta[FOLDER] = write_tables(side, coded.users, coded.items, draft.path)
-        draft.meta["fitted_on"] = {"vocabulary": "all", "k_core": "all"}
+        fitted = ["vocabulary", "k_core", *(["categories"] if "categories" in draft.meta else [])]
+        draft.meta["fitted_on"] = dict.fromkeys(fitted, "all")
         rounds = [list(one) for one in coded.rounds]
         draft.meta["k_core"] = {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds}
         draft.meta["rows"] = row_counts(log, events.height, len(coded.item))
