@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from usermodel.events.readers import read_events
 from usermodel.store.build import build_store
@@ -40,3 +41,16 @@ def make_store(folder, **options):
 
 def make_run(store, folder):
     return pretrain(store, RECIPE, folder)
+
+
+def traces(folder, word):
+    """Files that hold a word, in their bytes or in what Parquet compresses."""
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        if path.suffix == ".parquet":
+            file = pq.ParquetFile(path)
+            content += f"{file.read().to_pylist()} {file.metadata.to_dict()}".encode()
+        if word.encode() in content:
+            found.append(str(path.relative_to(folder)))
+    return found

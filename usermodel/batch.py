@@ -10,7 +10,6 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from usermodel.sampling.protocol import Examples
-from usermodel.schema import EVENT_FEATURES
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -22,7 +21,7 @@ class JaggedBatch:
         item_index: Item of each event, 1 to n_items.
         timestamps_s: Time of each event in seconds UTC, or its order in an order-only store.
         offsets: Starts at 0, never falls, ends at the number of events.
-        features: Further columns, one value an event.
+        features: Further columns of the store by name, one value an event: numbers, or codes with 0 = no value.
     """
 
     item_index: Int64[Tensor, " events"]
@@ -106,9 +105,5 @@ def collate(store: SequenceStore, examples: Examples) -> JaggedBatch:
         torch.from_numpy(store.items[rows].astype(np.int64)),
         torch.from_numpy(store.times[rows] // seconds),
         torch.from_numpy(offsets),
-        {
-            name: torch.from_numpy(store.feature(name)[rows])
-            for name in EVENT_FEATURES
-            if name in store.features
-        },
+        {name: torch.from_numpy(store.feature(name)[rows]) for name in store.features},
     )

@@ -1,13 +1,16 @@
 """Damaged logs: whatever the bytes, an answer of our own; and every row accounted for, as a plain reader counts them.
 
-The plain reader below is written for clarity, a row at a time, and shares no code with the real one.
+The plain reader below is written for clarity, a row at a time, and shares no code with the real one. Beside user, item
+and time every log has a categorical and a numeric column.
 """
 
 import gzip
 import io
 import json
+import math
 import random
 import re
+import struct
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -24,6 +27,11 @@ FIELD = re.compile(r'"((?:[^"]|"")*)"(?=,|\Z)|((?!")[^,]*)(?=,|\Z)')
 ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)? ?([Zz])?)?", re.ASCII)
 
 
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+NAMES = ("user_id", "item_id", "device", "price", "timestamp")
+CONTEXT = {"categorical": ["device"], "numeric": {"usd": "price"}}
+
+
 class Refused(Exception):
     """The plain reader will not read this log as a whole."""
 
@@ -32,7 +40,7 @@ class Refused(Exception):
 
 
 def plain_reader(data, form):
-    """Rows read and the accepted ``(user, item, microseconds)``."""
+    """Rows read and the accepted ``(user, item, microseconds, device, price)``."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff", b"\x1f\x8b", b"PK") or (b"\n" not in data and b"\r" in data):
         raise Refused
@@ -50,14 +58,14 @@ def plain_text(lines, form):
     if names is None or (form == "atomic" and not all(":" in name for name in names)):
         raise Refused
     names = [name.rpartition(":")[0] for name in names] if form == "atomic" else names
-    if any(names.count(name) != 1 for name in ("user_id", "item_id", "timestamp")):
+    if any(names.count(name) != 1 for name in NAMES):
         raise Refused
     rows, at = [], kept[0] + 1
     while at < len(lines):
         if lines[at].strip() or separator in lines[at]:
             fields, at = plain_fields(lines, at, form, len(names))
             row = dict(zip(names, fields or [], strict=False))
-            rows.append([row[name] for name in ("user_id", "item_id", "timestamp")] if row else None)
+            rows.append([row[name] for name in NAMES] if row else None)
         else:
             at += 1
     return rows
@@ -100,11 +108,11 @@ def plain_json(lines):
                 line.decode(), parse_constant=constant, object_pairs_hook=lambda pairs: dict(pairs[::-1])
             )
             keys |= set(row) if isinstance(row, dict) and number < 100 else set()
-            values = [row.get(name) for name in ("user_id", "item_id", "timestamp")]
+            values = [row.get(name) for name in NAMES]
             rows.append([plain_value(value) for value in values])
         except (ValueError, TypeError, AttributeError, OverflowError):
             rows.append(None)
-    if not {"user_id", "item_id", "timestamp"} <= keys:
+    if not set(NAMES) <= keys:
         raise Refused
     return rows
 
@@ -122,13 +130,14 @@ def plain_value(value):
 
 
 def plain_events(rows):
-    rows = [(user, item, (time or "").strip(SPACE)) for user, item, time in rows]
-    timed = [(*row[:2], plain_integer(row[2]), row[2]) for row in rows if row[2]]
-    # Every row that has a time has a say in what times are; only those with ids become events.
-    if 2 * sum(number is not None for _, _, number, _ in timed) < len(timed):
-        events = [(user, item, plain_iso(text)) for user, item, _, text in timed]
-        return kept_or_refused([event for event in events if event[0] and event[1] and event[2] is not None])
-    every = [number for _, _, number, _ in timed if number is not None]
+    rows = [((time or "").strip(SPACE), *rest) for *rest, time in rows]
+    timed = [row for row in rows if row[0]]
+    numbers = [plain_integer(time) for time, *_ in timed]
+    # Every row that has a time has a say in what times are; only those with ids, and with a price that is one, or none,
+    # become events.
+    if 2 * sum(number is not None for number in numbers) < len(timed):
+        return plain_rows(timed, [plain_iso(time) for time, *_ in timed])
+    every = [number for number in numbers if number is not None]
     unit_of = {
         number: unit
         for unit, scale in UNITS.items()
@@ -137,14 +146,30 @@ def plain_events(rows):
     }
     if len(set(unit_of.values())) > 1:
         raise Refused
-    rows = [row[:3] for row in timed if row[0] and row[1] and row[2] in unit_of]
-    return kept_or_refused([(user, item, time * 10**6 // UNITS[unit_of[time]]) for user, item, time in rows])
+    return plain_rows(timed, [n * 10**6 // UNITS[unit_of[n]] if n in unit_of else None for n in numbers])
 
 
-def kept_or_refused(events):
+def plain_rows(timed, micro):
+    events = []
+    for (_, user, item, device, price), time in zip(timed, micro, strict=True):
+        usd = plain_price(price)
+        if user and item and time is not None and usd is not Refused:
+            events.append((user, item, time, device or None, usd))
     if not events:
         raise Refused
     return events
+
+
+def plain_price(text):
+    """A number of 32 bits, None where there is none, or `Refused`."""
+    if not text or re.fullmatch("[+-]?nan", text, re.IGNORECASE):
+        return None
+    if not NUMBER.fullmatch(text) or math.isinf(float(text)):
+        return Refused
+    try:
+        return struct.unpack("<f", struct.pack("<f", float(text)))[0]
+    except OverflowError:
+        return Refused
 
 
 def plain_integer(text):
@@ -176,25 +201,36 @@ def plain_iso(text):
 def events_of(rng):
     scale = rng.choice([1, 1, 1000, 10**6])
     users = rng.sample(["ann", "bob", "007", "7", "NA", "null", "é", "ü b", str(2**53 + 1)], 5)
+    items, devices = ["x", "y", "i 3", "0", "-1"], ["tv", "007", "NA", "null", "ü", "", None]
     return [
-        (rng.choice(users), rng.choice(["x", "y", "i 3", "0", "-1"]), (T0 + rng.randrange(9)) * scale)
+        (
+            rng.choice(users),
+            rng.choice(items),
+            rng.choice(devices),
+            rng.choice([0.5, 2, -3, None]),
+            (T0 + rng.randrange(9)) * scale,
+        )
         for _ in range(rng.randint(5, 30))
     ]
 
 
 def text_of(form, events, rng):
     if form == "jsonl":
-        keys = ("user_id", "item_id", "timestamp")
-        lines = [json.dumps(dict(zip(keys, row, strict=True)), ensure_ascii=False) for row in events]
+        lines = [json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False) for row in events]
     elif form == "atomic":
-        lines = ["user_id:token\titem_id:token\ttimestamp:float"]
-        lines += [f"{user}\t{item}\t{time}{rng.choice(['', '.0'])}" for user, item, time in events]
+        lines = ["user_id:token\titem_id:token\tdevice:token\tprice:float\ttimestamp:float"]
+        lines += ["\t".join(map(cell, row)) + rng.choice(["", ".0"]) for row in events]
     else:
         q = rng.choice(["", "", '"'])
         iso = rng.random() < 0.1
-        lines = ["user_id,item_id,timestamp"]
-        lines += [f"{q}{user}{q},{item},{stamp(time, iso)}" for user, item, time in events]
+        lines = [",".join(NAMES)]
+        for user, item, device, price, time in events:
+            lines.append(f"{q}{user}{q},{item},{q}{cell(device)}{q},{cell(price)},{stamp(time, iso)}")
     return ("\n".join(lines) + rng.choice(["\n", ""])).encode()
+
+
+def cell(value):
+    return "" if value is None else str(value)
 
 
 def stamp(time, iso):
@@ -244,6 +280,23 @@ HUGE = [
     "0.00001",
     "-5",
 ]
+PRICES = [
+    *HUGE,
+    "nan",
+    "-NaN",
+    "inf",
+    "-Infinity",
+    "1e39",
+    "+.5",
+    "5.",
+    "1_0",
+    "0x1p3",
+    "true",
+    " 2",
+    "1e-46",
+    "\u0663",
+    "null",
+]
 MUTATIONS = [
     drop,
     flip,
@@ -257,6 +310,7 @@ MUTATIONS = [
     lambda data, rng: data.replace(b"user_id", b"item_id", 1),
     lambda data, rng: re.sub(rb"(?<=\d)(?=\n)", b"000", data, count=1),
     lambda data, rng: re.sub(rb"17\d+(?=[}\n])", lambda _: rng.choice(HUGE).encode(), data, count=rng.randint(1, 3)),
+    lambda data, rng: re.sub(rb"(?<=[,\t ])(?:0\.5|2|-3)(?=[,\t])", lambda _: rng.choice(PRICES).encode(), data, count=rng.randint(1, 3)),
     lambda data, rng: re.sub(rb"ann|bob|007", lambda _: rng.choice(HUGE).encode(), data, count=rng.randint(1, 3)),
     insert(b'"', b'""', b'"\n', b',"', b'",'),
     insert(b",", b"\t", b";", b"\n", b"\r", b"\r\n", b" ", b"\n\n", b"\n \n", b"\n\t\t\n", b"\n,,\n"),
@@ -274,7 +328,7 @@ MUTATIONS = [
 
 def outcome(path, **options):
     try:
-        log = read_events(path, **options)
+        log = read_events(path, **CONTEXT, **options)
     except UserModelError as error:
         message = str(error)
     else:
@@ -349,7 +403,7 @@ TYPES = [pl.Float64, pl.Int8, pl.UInt64, pl.Boolean, pl.Binary, pl.Date, pl.Date
 def run_parquet(seeds, folder):
     for seed in seeds:
         rng = random.Random(seed)
-        table = pl.DataFrame(events_of(rng), schema=["user_id", "item_id", "timestamp"], orient="row")
+        table = pl.DataFrame(events_of(rng), schema=NAMES, orient="row", infer_schema_length=None)
         table = table.with_columns(play=pl.lit(5))
         path = folder / "log.parquet"
         byte = rng.random() < 0.5

@@ -45,7 +45,8 @@ def small(patch, rows):
 @pytest.mark.parametrize("policy", ["keep", "drop"])
 @pytest.mark.parametrize("id_type", ["string", "int"])
 def test_the_log_and_the_store_are_the_same(tmp_path, logs, monkeypatch, rows, policy, id_type):
-    options = {"event_type": "kind", "watch_time": "watched", "duplicates": policy}
+    options = {"event_type": "kind", "watch_time": "watched", "duplicates": policy, "session": "kind"}
+    options |= {"categorical": {"what": "kind"}, "numeric": ["watched"], "label": "watched"}
     if id_type == "int":
         for name in logs:
             text = Path(name).read_text().replace(",i", ",")

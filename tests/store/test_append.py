@@ -29,17 +29,27 @@ EVENTS = st.lists(
         st.sampled_from([None, "click", "like", "buy"]),
         st.sampled_from([None, 0, 12]),
         st.sampled_from([None, 0.5, 4.0]),
+        st.sampled_from([None, "s1", "S1", "007", "7", "NA"]),
+        st.sampled_from([None, "", "null", "ios", "ü"]),
+        st.sampled_from([None, -1.0, 0.25]),
     ),
     min_size=1,
     max_size=15,
 )
-NAMES = ["user_id", "item_id", "timestamp", "kind", "play", "stars"]
-TYPES = [pl.String, pl.String, pl.Int64, pl.String, pl.Int64, pl.Float32]
+NAMES = ["user_id", "item_id", "timestamp", "kind", "play", "stars", "sid", "dev", "price"]
+TYPES = [pl.String, pl.String, pl.Int64, pl.String, pl.Int64, pl.Float32, pl.String, pl.String, pl.Float64]
 
 
 def log_of(events):
     frame = pl.DataFrame(events, schema=dict(zip(NAMES, TYPES, strict=True)), orient="row")
-    return read_events(frame, event_type="kind", watch_time="play", rating="stars")
+    columns = {
+        "event_type": "kind",
+        "watch_time": "play",
+        "rating": "stars",
+        "label": "price",
+        "session": "sid",
+    }
+    return read_events(frame, categorical={"device": "dev"}, numeric=["price"], **columns)
 
 
 def files(store):
@@ -71,12 +81,15 @@ def test_no_index_moves(tmp_path_factory, first, second):
     folder = tmp_path_factory.mktemp("append")
     old = build_store(log_of(first), folder / "old")
     new = append(old, log_of(second), folder / "new")
-    for before, after in ((old.vocabulary, new.vocabulary), (old.users, new.users)):
+    pairs = [(old.vocabulary, new.vocabulary), (old.users, new.users)]
+    pairs += [(old.categories(name), new.categories(name)) for name in ("session_id", "device", "event_type")]
+    for before, after in pairs:
         assert before.is_extended_by(after)
         added = after.ids[len(before) :].to_list()
         assert added == sorted(added, key=str.encode)
     assert new.event_types[: len(old.event_types)] == old.event_types
-    assert len(new.event_types) == len({event[3] for event in first + second if event[3]})
+    for name, at in (("event_type", 3), ("session_id", 6), ("device", 7)):
+        assert set(new.categories(name).ids) == {event[at] for event in first + second if event[at]}
     assert new.meta["rows"]["read"] == len(first) + len(second) == new.n_events
 
 
@@ -162,6 +175,7 @@ def test_an_order_is_no_time(tmp_path):
         ({"id_type": "int"}, r"user ids as in .*store \(string\); found int\. Read the log as the store was read, or: build"),
         ({"time_unit": "order"}, r"times as in .*store \(utc\); found order\."),
         ({"rating": "stars"}, r"further columns as in .*store \(none\); found rating\."),
+        ({"label": "stars", "numeric": ["stars"]}, r"further columns .*\(none\); found label, stars \(numeric\)\."),
     ],
 )  # fmt: skip
 def test_another_kind_of_log_is_refused(tiny_log, tmp_path, options, message):

@@ -6,10 +6,10 @@ import os
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import traces
 
 from usermodel import manifest
 from usermodel.cli.forget import forget as command
@@ -22,19 +22,6 @@ from usermodel.store.sequence_store import SequenceStore
 
 T0 = 1_700_000_000
 SECRET = "secret-person-4711"
-
-
-def traces(folder, word):
-    """Files that hold a word, in their bytes or in what Parquet compresses."""
-    found = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = path.read_bytes()
-        if path.suffix == ".parquet":
-            file = pq.ParquetFile(path)
-            content += f"{file.read().to_pylist()} {file.metadata.to_dict()}".encode()
-        if word.encode() in content:
-            found.append(str(path.relative_to(folder)))
-    return found
 
 
 def store_with_tables(folder, **options):
@@ -110,8 +97,10 @@ EVENTS = st.lists(
 def test_it_equals_a_build_without_these_users_and_the_old_items(tmp_path_factory, events, gone):
     folder = tmp_path_factory.mktemp("forget")
     frame = pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row")
-    frame = frame.with_columns(pl.col("timestamp") + T0)
-    store = build_store(frame, folder / "store")
+    frame = frame.with_columns(pl.col("timestamp") + T0, sid=pl.col("user_id") + pl.col("item_id"))
+    frame = frame.with_columns(sid=pl.when(pl.col("item_id") == "z").then(None).otherwise("sid"))
+    log = read_events(frame, session="sid", numeric={"second": "timestamp"})
+    store = build_store(log, folder / "store")
     others = frame.filter(~pl.col("user_id").is_in(sorted(gone)))
     if others.is_empty():
         with pytest.raises(DataError, match=r"expected a user who stays; found none\. Delete the folder\."):
@@ -119,7 +108,8 @@ def test_it_equals_a_build_without_these_users_and_the_old_items(tmp_path_factor
         return
     forget(store, pl.Series(sorted(gone), dtype=pl.String))
     nobody = type(store.users)(store.users.ids[:0])
-    expected = build_store(others, folder / "expected", vocabulary=(nobody, store.vocabulary))
+    left = read_events(others, session="sid", numeric={"second": "timestamp"})
+    expected = build_store(left, folder / "expected", vocabulary=(nobody, store.vocabulary))
     for path in expected.path.iterdir():
         if path.name != manifest.NAME:
             assert (store.path / path.name).read_bytes() == path.read_bytes(), path.name

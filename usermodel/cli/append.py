@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from usermodel.cli import common
+from usermodel.cli import columns, common
 
 _COLUMNS, _READING = "Columns", "Reading"
 
@@ -39,6 +39,10 @@ def append(
     watch_time: Annotated[str | None, _column("watch times, in milliseconds")] = None,
     duration: Annotated[str | None, _column("item durations, in milliseconds")] = None,
     rating: Annotated[str | None, _column("ratings")] = None,
+    label: columns.Label = None,
+    session: columns.Session = None,
+    categorical: columns.Categorical = None,
+    numeric: columns.Numeric = None,
     format: Annotated[
         Literal["auto", "csv", "parquet", "jsonl", "arrow", "atomic", "movielens"],
         _reading("auto goes by the suffix."),
@@ -65,7 +69,9 @@ def append(
     require_appendable(opened, out)
     options: dict[str, Any] = {
         "user": user, "item": item, "time": time, "event_type": event_type, "watch_time": watch_time,
-        "duration": duration, "rating": rating, "format": format, "separator": separator, "has_header": not no_header,
+        "duration": duration, "rating": rating, "label": label, "session": session,
+        "categorical": columns.named(categorical, "--categorical"), "numeric": columns.named(numeric, "--numeric"),
+        "format": format, "separator": separator, "has_header": not no_header,
         "id_type": opened.meta["user_type"], "time_unit": time_unit, "tz": tz, "bad_rows": bad_rows,
         "duplicates": duplicates,
     }  # fmt: skip

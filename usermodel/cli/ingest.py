@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from usermodel.cli import common
+from usermodel.cli import columns, common
 
 _COLUMNS, _READING, _ROWS, _TABLES = "Columns", "Reading", "Rows", "Side tables"
 
@@ -45,6 +45,10 @@ def ingest(
     watch_time: Annotated[str | None, _column("watch times, in milliseconds")] = None,
     duration: Annotated[str | None, _column("item durations, in milliseconds")] = None,
     rating: Annotated[str | None, _column("ratings")] = None,
+    label: columns.Label = None,
+    session: columns.Session = None,
+    categorical: columns.Categorical = None,
+    numeric: columns.Numeric = None,
     format: Annotated[
         Literal["auto", "csv", "parquet", "jsonl", "arrow", "atomic", "sequences", "pairs", "movielens"],
         _reading("auto goes by the suffix; sequences: 'user item item ...' per line, oldest first."),
@@ -81,7 +85,9 @@ def ingest(
     """Turn logs into a store: memory-mapped sequences, one per user. Every row is accepted or accounted for."""
     options: dict[str, Any] = {
         "user": user, "item": item, "time": time, "event_type": event_type, "watch_time": watch_time,
-        "duration": duration, "rating": rating, "format": format, "separator": separator, "has_header": not no_header,
+        "duration": duration, "rating": rating, "label": label, "session": session,
+        "categorical": columns.named(categorical, "--categorical"), "numeric": columns.named(numeric, "--numeric"),
+        "format": format, "separator": separator, "has_header": not no_header,
         "id_type": id_type, "time_unit": time_unit, "tz": tz, "bad_rows": bad_rows, "duplicates": duplicates,
     }  # fmt: skip
     if dry_run:
@@ -133,7 +139,8 @@ def _show_plan(logs: list[str], options: dict[str, Any]) -> None:
     plan = preview(logs, **options)
     files = [(str(path), kind, size) for path, kind, size in plan.files]
     common.print_table("Files, in reading order", ["file", "format", "bytes"], files)
-    common.print_table("Columns", ["ours", "theirs"], list(plan.columns.items()))
+    kinds = [(ours, theirs, plan.context.get(ours, "")) for ours, theirs in plan.columns.items()]
+    common.print_table("Columns", ["ours", "theirs", "declared as"], kinds)
     common.results.print(f"Unit of time: {plan.time}")
     common.print_table(
         f"The first rows of {plan.files[0][0]}, after mapping", plan.rows.columns, plan.rows.rows()

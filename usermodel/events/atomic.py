@@ -10,20 +10,15 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
+import pyarrow as pa
 
 from usermodel.errors import DataError, OutputExistsError
 from usermodel.events.event_log import EventLog
-from usermodel.schema import DURATION, EVENT_TYPE, ITEM, RATING, TIME, USER, WATCH_TIME
+from usermodel.schema import ITEM, TIME, USER, feature_type
 
-_TYPES: Final = {
-    USER: "token",
-    ITEM: "token",
-    TIME: "float",
-    EVENT_TYPE: "token",
-    WATCH_TIME: "float",
-    DURATION: "float",
-    RATING: "float",
-}
+_TYPES: Final = {USER: "token", ITEM: "token", TIME: "float"}
+#: What is text in a log is a token, and every number is a float.
+_TEXT: Final = (pa.string(), pa.large_string())
 #: Microseconds in the units that a reader tells apart by itself, the largest first.
 _UNITS: Final = (1_000_000, 1_000, 1)
 
@@ -44,7 +39,7 @@ def write_atomic(log: EventLog, folder: str | Path, name: str) -> Path:
 
     Raises:
         OutputExistsError: It is already there.
-        DataError: An id or an event type with a tab or a line end in it, which the format cannot hold.
+        DataError: An id, an event type or a category with a tab or a line end in it, which the format cannot hold.
     """
     path = Path(folder) / name / f"{name}.inter"
     if path.exists():
@@ -63,8 +58,11 @@ def write_atomic(log: EventLog, folder: str | Path, name: str) -> Path:
         frame = frame.with_columns(pl.col(TIME) // unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
+    types = _TYPES | {
+        name: "token" if feature_type(name, log.context) in _TEXT else "float" for name in log.features
+    }
     try:
-        frame.rename({column: f"{column}:{_TYPES[column]}" for column in frame.columns}).write_csv(
+        frame.rename({column: f"{column}:{kind}" for column, kind in types.items()}).write_csv(
             half, separator="\t", quote_style="never"
         )
         os.replace(half, path)  # noqa: PTH105

@@ -19,7 +19,7 @@ from usermodel.errors import DataError, MissingError, nearest
 from usermodel.events.data_cards import Card, Tables
 from usermodel.events.event_log import EventLog
 from usermodel.events.readers import read_events
-from usermodel.schema import CLICKED, EVENT_FEATURES, ITEM, PREDICTION_TIME, TIME, USER, VALUE
+from usermodel.schema import CLICKED, FEATURE_OPTIONS, ITEM, PREDICTION_TIME, TIME, USER, VALUE
 
 _PACKAGE: Final = Path(__file__).parents[1]
 #: Columns that must be there and full, per side table.
@@ -154,7 +154,7 @@ def read_data_set(name: str, folder: str | Path) -> Prepared:
 
 def _log(name: str, tables: Tables) -> EventLog:
     features: dict[str, Any] = {
-        column.removesuffix("_ms"): column for column in EVENT_FEATURES if column in tables.events.columns
+        option: column for option, column in FEATURE_OPTIONS.items() if column in tables.events.columns
     }
     log = read_events(tables.events, time_unit=tables.time_unit, tz=tables.tz, **features)
     return replace(log, sources=(name,))

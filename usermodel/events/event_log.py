@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from usermodel import manifest, schema
 from usermodel.errors import DataError, IntegrityError
 from usermodel.events.parquet import write_parquet
 from usermodel.events.rejects import Reject
-from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
+from usermodel.schema import ITEM, TIME, USER, ContextKind, IdType, TimeKind
 
 KIND: Final = "event-log"
 SHARD_EVENTS: Final = 8_000_000
@@ -51,6 +51,7 @@ class EventLog:
         rejects: Bad rows that were set aside.
         by_column: Whether ``frame`` gives the same rows however often and by whatever columns it is collected, so that a
             log larger than memory can be read column by column.
+        context: Kinds of the columns that were declared, by name.
     """
 
     frame: pl.LazyFrame
@@ -62,12 +63,15 @@ class EventLog:
     accounting: dict[str, int] = field(default_factory=dict)
     rejects: tuple[Reject, ...] = ()
     by_column: bool = False
+    context: Mapping[str, ContextKind] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        schema.require_context(self.context)
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the columns beside user, item and time, in the order of the schema."""
-        names = self.frame.collect_schema().names()
-        return tuple(name for name in EVENT_FEATURES if name in names)
+        """Names of the columns beside user, item and time: those of the schema in its order, then the context by name."""
+        return schema.feature_names(self.frame.collect_schema().names(), self.context)
 
     def scan(self) -> pl.LazyFrame:
         """Rows sorted by (user, time), ties in input order."""
@@ -105,7 +109,7 @@ class EventLog:
             raise DataError(
                 ", ".join(self.sources), expected="at least one event", found="none", do="Check the input."
             )
-        arrow = schema.events_schema(self.user_type, self.item_type, self.features)
+        arrow = schema.events_schema(self.user_type, self.item_type, self.features, self.context)
         with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
             draft.meta.update(
                 n_events=rows.height,
@@ -117,6 +121,9 @@ class EventLog:
                 # Names without folders: the same input gives the same bytes wherever it lies.
                 sources=[Path(source).name for source in self.sources],
             )
+            declared = {name: kind for name, kind in self.context.items() if name in self.features}
+            if declared:
+                draft.meta["context"] = declared
             for number, shard in enumerate(_shards(rows)):
                 write_parquet(shard.to_arrow().cast(arrow), draft.path / f"events-{number:05d}.parquet")
         return _open(path, verify=False)
@@ -145,8 +152,9 @@ def _open(path: str | Path, *, verify: bool) -> EventLog:
             time_kind=facts["time_kind"],
             is_sorted=True,
             by_column=True,
+            context=dict(facts.get("context", {})),
         )
-    except (KeyError, pl.exceptions.PolarsError) as error:
+    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         do = "Write the log again."
         raise IntegrityError(str(path), expected="an event log", found=f"{error!r:.80}", do=do) from None
 

@@ -14,7 +14,7 @@ from usermodel.events.piece import Piece
 from usermodel.events.rejects import Accounting, Reject
 from usermodel.events.spool import Spool
 from usermodel.events.times import Bad, TimeColumn, TimeUnit
-from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType
+from usermodel.schema import ITEM, TIME, USER, ContextKind, IdType, feature_names, is_coded
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Columns:
         user: Column of the user ids.
         item: Column of the item ids.
         time: Column of the times; None when the order of the rows is all there is.
-        features: Further columns: our name (`schema.EVENT_FEATURES`) -> theirs.
+        features: Further columns: our name -> theirs.
         id_type: ``string`` or ``int``.
+        context: Kinds of those further columns that `schema.EVENT_FEATURES` does not have.
     """
 
     user: str
@@ -34,6 +35,7 @@ class Columns:
     time: str | None
     features: Mapping[str, str] = field(default_factory=dict)
     id_type: IdType = "string"
+    context: Mapping[str, ContextKind] = field(default_factory=dict)
 
     @property
     def wanted(self) -> list[str]:
@@ -55,7 +57,8 @@ class Columns:
 class Mapper:
     """Collects the accepted rows of a log.
 
-    Ids are coded as they come: ten million events of a log with text ids then cost 16 bytes each, not 60.
+    Ids, sessions and categories are coded as they come: ten million events of a log with text ids then cost 16 bytes
+    each, not 60, and every further column of text 4.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class Mapper:
     ) -> None:
         self.columns, self.accounting = columns, accounting
         self.where, self.unit, self.tz = where, unit, tz
+        self.features = feature_names(columns.features, columns.context)
         self.types = {name: _coded(columns.id_type) for name in (USER, ITEM)}
+        self.types |= {name: _coded("string") for name in self.features if is_coded(name, columns.context)}
         self.rows = Spool()
         #: The file being read: its name and its time column.
         self.file = ""
@@ -88,11 +93,10 @@ class Mapper:
         if columns.time is not None:
             made[TIME], bad = self.times.block(piece.frame[columns.time], piece.file, piece.lines)
             found += [(one, columns.time) for one in bad]
-        for ours in EVENT_FEATURES:
-            if ours in columns.features:
-                theirs = columns.features[ours]
-                made[ours], bad = read_feature(piece.frame[theirs], ours)
-                found += [(one, theirs) for one in bad]
+        for ours in self.features:
+            theirs = columns.features[ours]
+            made[ours], bad = read_feature(piece.frame[theirs], ours, columns.context)
+            found += [(one, theirs) for one in bad]
         frame = pl.DataFrame([values.alias(name) for name, values in made.items()])
         frame = frame.filter(self._reject(piece, found)).with_columns(
             pl.col(name).cast(dtype) for name, dtype in self.types.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import polars as pl
 
 from usermodel.errors import DataError
 from usermodel.events.mapping import Mapper
-from usermodel.events.readers import files_of, open_pieces, reading_of
+from usermodel.events.readers import files_of, open_pieces
+from usermodel.events.reading import reading_of
 from usermodel.events.rejects import Accounting
 from usermodel.schema import TIME, USER
 
@@ -24,6 +25,7 @@ class Preview:
     Attributes:
         files: Path, format and size in bytes of each file, in reading order.
         columns: Our name -> theirs.
+        context: Our name -> kind, for the columns that were declared.
         time: The unit of time, and why it was taken for that.
         rows: The first rows after mapping, ids as text, with the time in UTC beside its microseconds.
         bad: Bad rows among the first ones.
@@ -36,6 +38,7 @@ class Preview:
     rows: pl.DataFrame
     bad: int
     read: int
+    context: dict[str, str] = field(default_factory=dict)
 
 
 class _Lenient(Accounting):
@@ -77,4 +80,4 @@ def preview(source: Any, *, n: int = 5, **options: Any) -> Preview:
         rows = rows.with_columns(pl.from_epoch(TIME, time_unit="us").alias("utc"))
     names = {USER: columns.user, "item_id": columns.item, TIME: columns.time or "(order)", **columns.features}
     sizes = [(file, str(kind), file.stat().st_size) for file, _, kind in files]
-    return Preview(sizes, names, why, rows, accounting.quarantined, accounting.read)
+    return Preview(sizes, names, why, rows, accounting.quarantined, accounting.read, {**columns.context})

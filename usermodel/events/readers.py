@@ -5,26 +5,24 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
 import polars as pl
 import pyarrow as pa
 
-from usermodel.errors import DataError, MissingError, nearest
+from usermodel.errors import DataError, MissingError
 from usermodel.events import tables
 from usermodel.events.delimited import Delimited
-from usermodel.events.duplicates import Duplicates, drop_duplicates
+from usermodel.events.duplicates import drop_duplicates
 from usermodel.events.event_log import EventLog
 from usermodel.events.lines import json_lines, sequences
 from usermodel.events.mapping import Columns, Mapper
 from usermodel.events.piece import Piece, numbered, require_columns
-from usermodel.events.rejects import Accounting, BadRows, Reject
-from usermodel.events.times import TimeUnit
-from usermodel.schema import EVENT_FEATURES, ITEM, TIME, USER, IdType, TimeKind
+from usermodel.events.reading import LogFormat, Reading, reading_of
+from usermodel.events.rejects import Accounting, Reject
+from usermodel.schema import ITEM, TIME, USER, TimeKind
 
-LogFormat = Literal["auto", "csv", "parquet", "jsonl", "arrow", "atomic", "sequences", "pairs", "movielens"]
 Source = str | Path | Sequence[str | Path] | Any
 
 _SUFFIXES: Final[Mapping[str, LogFormat]] = {
@@ -42,50 +40,7 @@ _SUFFIXES: Final[Mapping[str, LogFormat]] = {
 _COMPRESSED: Final = frozenset({".gz", ".zst", ".bz2"})
 #: Formats whose rows hold no time: their order is all there is.
 _ORDERED: Final = frozenset({"sequences", "pairs"})
-#: Options of `read_events` that name a further column.
-_SHORT: Final = {name.removesuffix("_ms"): name for name in EVENT_FEATURES}
-_CHOICES: Final[Mapping[str, Any]] = {
-    "format": LogFormat,
-    "id_type": IdType,
-    "time_unit": TimeUnit,
-    "bad_rows": BadRows,
-    "duplicates": Duplicates,
-}
 _MOVIELENS: Final = [USER, ITEM, "rating", TIME]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How to read a log.
-
-    Attributes:
-        user: Column of the user ids.
-        item: Column of the item ids.
-        time: Column of the times.
-        features: Further columns: our name (`schema.EVENT_FEATURES`) -> theirs.
-        format: File format; ``auto`` goes by the suffix.
-        separator: Field separator of text files; ``None`` means tab for ``.tsv`` and comma otherwise.
-        has_header: Whether text files begin with column names; without, columns are named ``0``, ``1``, ...
-        id_type: ``string`` keeps every id as it is written; ``int`` declares 64-bit integers.
-        time_unit: Unit of integer times, see `times.parse_times`.
-        tz: Time zone of times that name none.
-        bad_rows: ``fail`` at the first bad row, or go on without the bad ones (``quarantine`` keeps them in a file of the
-            store), as long as they are few, see `rejects.BUDGET_SHARE`.
-        duplicates: ``keep`` or ``drop`` exact repeats of a row; they are counted either way.
-    """
-
-    user: str = USER
-    item: str = ITEM
-    time: str = TIME
-    features: Mapping[str, str] = field(default_factory=dict)
-    format: LogFormat = "auto"
-    separator: str | None = None
-    has_header: bool = True
-    id_type: IdType = "string"
-    time_unit: TimeUnit = "auto"
-    tz: str | None = None
-    bad_rows: BadRows = "fail"
-    duplicates: Duplicates = "keep"
 
 
 def read_events(
@@ -97,15 +52,18 @@ def read_events(
         source: A path, a folder, a glob, a list of these, or a polars or pandas frame.
         on_progress: Called with the rows read so far.
         **options: The fields of `Reading`: ``user= item= time=`` name columns, ``watch_time= duration= event_type=
-            rating=`` name further ones (times in milliseconds), ``format= separator= has_header= id_type= time_unit=
-            tz=`` say how to read, ``bad_rows= duplicates=`` what to do with rows that are none or are repeated.
+            rating= label= session=`` name further ones (times in milliseconds), ``categorical= numeric=`` context
+            columns (``["device"]``, or ``{"device": "column"}`` to give them another name), ``format= separator=
+            has_header= id_type= time_unit= tz=`` say how to read, ``bad_rows= duplicates=`` what to do with rows that
+            are none or are repeated.
 
     Returns:
         The log; rows keep the order of the files and of the rows in them.
 
     Raises:
         MissingError: No such file.
-        DataError: A missing column, an empty log, a time that is none, an empty id.
+        DataError: A missing column, an empty log, a time that is none, an empty id, a context column named like one
+            of ours.
     """
     reading = reading_of(options)
     if not isinstance(source, str | Path | list | tuple):
@@ -150,9 +108,14 @@ def _watched(pieces: Iterator[Piece], on_progress: Callable[[int], None] | None)
 
 def columns_of(reading: Reading, *, ordered: bool) -> Columns:
     """Which columns to read; files of mere order have none to choose from."""
+    if ordered and reading.features:
+        expected, found = "no further column in files of mere order", ", ".join(map(repr, reading.features))
+        raise DataError("columns", expected=expected, found=found, do="Leave these options out.")
     if ordered:
         return Columns(USER, ITEM, None, {}, reading.id_type)
-    return Columns(reading.user, reading.item, reading.time, reading.features, reading.id_type)
+    return Columns(
+        reading.user, reading.item, reading.time, reading.features, reading.id_type, reading.context
+    )
 
 
 def _log(
@@ -173,6 +136,7 @@ def _log(
         accounting=accounting.facts(),
         rejects=_in_order(accounting.rejects, sources) if reading.bad_rows == "quarantine" else (),
         by_column=True,
+        context=columns.context,
     )
 
 
@@ -198,30 +162,6 @@ def open_pieces(
         "pairs": lambda: sequences(path, pairs=True),
     }
     return readers[form]()
-
-
-def reading_of(options: Mapping[str, Any]) -> Reading:
-    """Keyword arguments -> `Reading`; a misspelt one is refused with its nearest neighbour."""
-    known = set(Reading.__dataclass_fields__) - {"features"}
-    for key in sorted(options.keys() - _SHORT.keys() - known):
-        do = nearest(key, known | _SHORT.keys())
-        raise DataError(key, expected="an option of read_events", found="an unknown one", do=do)
-    fields = {key: value for key, value in options.items() if key in known}
-    for key in fields.keys() & _CHOICES.keys():
-        words = get_args(_CHOICES[key])
-        if fields[key] not in words:
-            do = nearest(str(fields[key]), words)
-            raise DataError(key, expected=f"one of {', '.join(words)}", found=repr(fields[key]), do=do)
-    separator = fields.get("separator")
-    if separator is not None and (not separator or set(separator) & set('"\r\n')):
-        do = "Name the characters between two fields."
-        raise DataError("separator", expected="one or more characters", found=repr(separator), do=do)
-    # Columns without a header have numbers for names.
-    fields |= {key: str(fields[key]) for key in ("user", "item", "time") if key in fields}
-    features = {
-        _SHORT[key]: str(value) for key, value in options.items() if key in _SHORT and value is not None
-    }
-    return Reading(features=features, **fields)
 
 
 def expand(source: str | Path | Sequence[str | Path]) -> list[tuple[Path, Path | None]]:

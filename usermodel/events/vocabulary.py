@@ -90,7 +90,9 @@ class Vocabulary:
         want = _DTYPES[self.kind]
         if isinstance(values.dtype, _CODED) and self.kind == "string":
             if values.null_count():
-                return self.encode(values.cast(pl.String))
+                index = np.zeros(len(values), dtype=np.int32)
+                index[values.is_not_null().to_numpy()] = self.encode(values.drop_nulls())
+                return index
             ids, codes = factorize(values)
             return take(self.encode(ids), codes)
         if values.dtype != want and len(values):

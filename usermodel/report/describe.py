@@ -15,7 +15,7 @@ from numpy import ndarray
 from usermodel import manifest
 from usermodel.embeddings.files import load_table
 from usermodel.events.event_log import EventLog
-from usermodel.schema import ITEM, TIME, USER
+from usermodel.schema import ITEM, TIME, USER, feature_names, has_codes
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.run import Run
 
@@ -64,6 +64,7 @@ def _store(path: Path, found: manifest.Manifest) -> Description:
         key: store.meta[key]
         for key in ("n_users", "n_items", "n_events", "time_kind", "user_type", "item_type", "features")
     }
+    facts["columns"] = {name: _column(store, name) for name in store.features}
     facts |= _spread("history_length", lengths) | _spread("item_events", counts)
     facts["item_events_share_of_top_1_percent"] = _top_share(counts)
     if store.time_kind == "utc":
@@ -77,6 +78,24 @@ def _store(path: Path, found: manifest.Manifest) -> Description:
     return Description("store", facts, {"events per user": _bars(lengths), "events per item": _bars(counts)})
 
 
+def _column(store: SequenceStore, name: str) -> dict[str, Any]:
+    """Kind, number of events that have a value, share of those that have none; and what the values are."""
+    values = store.feature(name)
+    coded = has_codes(name, store.context)
+    known = values > 0 if coded else ~np.isnan(values) if values.dtype.kind == "f" else values != -1
+    n = int(known.sum())
+    facts = {
+        "kind": store.context.get(name, "categorical" if coded else "numeric"),
+        "n_values": n,
+        "share_missing": round(1 - n / len(values), 6),
+    }
+    if coded:
+        return facts | {"n_categories": len(store.categories(name))}
+    there = values[known]
+    spread = {"min": there.min, "mean": lambda: there.mean(dtype=np.float64), "max": there.max}
+    return facts | ({key: round(float(look()), 6) for key, look in spread.items()} if n else {})
+
+
 def _advice(store: SequenceStore) -> str:
     if store.time_kind == "order":
         return "leave-last-out (the store knows an order and no times, so global-time is refused)"
@@ -88,13 +107,21 @@ def _advice(store: SequenceStore) -> str:
 
 
 def _log(path: Path, found: manifest.Manifest) -> Description:
-    frame = (
-        EventLog.open(path).frame if found.kind == "event-log" else pl.scan_parquet(path / "events.parquet")
-    )
+    log = EventLog.open(path) if found.kind == "event-log" else None
+    frame = pl.scan_parquet(path / "events.parquet") if log is None else log.frame
+    names = feature_names(frame.collect_schema().names(), {} if log is None else log.context)
     users = frame.group_by(USER).len().collect(engine="streaming")["len"].to_numpy()
     items = frame.group_by(ITEM).len().collect(engine="streaming")["len"].to_numpy()
     span = frame.select(pl.col(TIME).min().alias("a"), pl.col(TIME).max().alias("b")).collect()
     facts: dict[str, Any] = {"n_users": len(users), "n_items": len(items), "n_events": int(users.sum())}
+    counts = frame.select(pl.col(names).count()).collect(engine="streaming")
+    facts["columns"] = {
+        name: {
+            "n_values": counts[name][0],
+            "share_missing": round(1 - counts[name][0] / facts["n_events"], 6),
+        }
+        for name in names
+    }
     facts |= _spread("history_length", users) | _spread("item_events", items)
     if found.meta.get("time_kind", "utc") == "utc":
         facts |= {"first_event": _clock(span["a"][0]), "last_event": _clock(span["b"][0])}

@@ -16,9 +16,10 @@ from usermodel.events.codes import take
 from usermodel.events.event_log import EventLog
 from usermodel.events.readers import read_events
 from usermodel.events.rejects import QUARANTINE, write_quarantine
-from usermodel.schema import EVENT_TYPE, ITEM, TIME, USER
+from usermodel.events.vocabulary import Vocabulary
+from usermodel.schema import ITEM, TIME, USER, feature_type
 from usermodel.store.coding import Coded, Known, code_events
-from usermodel.store.contents import Contents, event_types_of, feature_column, log_facts, row_counts
+from usermodel.store.contents import Contents, categories_of, feature_column, log_facts, row_counts
 from usermodel.store.order import by_time, by_user
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.tables import copy_tables
@@ -29,8 +30,8 @@ _REBUILD = "Build the store again from all logs."
 def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = None) -> SequenceStore:
     """Add the events of a new log to a store.
 
-    Users, items and event types of the store keep their numbers, and new ones follow, so the vocabularies of the new store
-    extend the old ones. The result is the one of ``build_store(old log + new log, vocabulary=store)``, to the byte. Events of one user with equal times stay in the
+    Users, items, event types, sessions and categories of the store keep their numbers, and new ones follow, so the
+    vocabularies of the new store extend the old ones. The result is the one of ``build_store(old log + new log, vocabulary=store)``, to the byte. Events of one user with equal times stay in the
     order in which they were added. Rows of side tables stay; an event that was in the old log already is counted twice.
 
     Args:
@@ -51,7 +52,7 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
     log = log if isinstance(log, EventLog) else read_events(log)
     _require_alike(store, log)
     events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
-    contents = _joined(store, events, Known(store.users, store.vocabulary, store.event_types))
+    contents = _joined(store, events, Known(store.users, store.vocabulary, store.all_categories()))
     with manifest.write_directory(target, KIND, overwrite=out is None) as draft:
         contents.write(draft.path)
         copy_tables(store, draft.path)
@@ -86,13 +87,13 @@ def _require_alike(store: SequenceStore, log: EventLog) -> None:
         "user ids": store.meta["user_type"],
         "item ids": store.meta["item_type"],
         "times": store.time_kind,
-        "further columns": ", ".join(store.features) or "none",
+        "further columns": _columns(store),
     }
     theirs = {
         "user ids": log.user_type,
         "item ids": log.item_type,
         "times": log.time_kind,
-        "further columns": ", ".join(log.features) or "none",
+        "further columns": _columns(log),
     }
     for name, expected in ours.items():
         if theirs[name] != expected:
@@ -103,6 +104,12 @@ def _require_alike(store: SequenceStore, log: EventLog) -> None:
                 found=theirs[name],
                 do=do,
             )
+
+
+def _columns(of: SequenceStore | EventLog) -> str:
+    """Names of the further columns, the declared ones with their kinds."""
+    kinds = {name: f"{name} ({kind})" for name, kind in of.context.items()}
+    return ", ".join(kinds.get(name, name) for name in of.features) or "none"
 
 
 def _write_quarantine(store: SequenceStore, log: EventLog, path: Path) -> None:
@@ -124,9 +131,10 @@ def _joined(store: SequenceStore, events: pl.DataFrame, known: Known) -> Content
     del old_user, user
     times = by_time(grouped, np.concatenate([store.times, events[TIME].to_numpy()]))
     order, offsets = grouped
-    types = event_types_of(events[EVENT_TYPE], known.event_types) if EVENT_TYPE in store.features else ()
-    features = {name: _feature(store, events, name, types, order) for name in store.features}
-    return Contents(new.users, new.items, offsets, _items(store, new, order), times, features, types)
+    categories = {name: categories_of(events[name], old) for name, old in known.categories.items()}
+    features = {name: _feature(store, events, name, categories.get(name), order) for name in store.features}
+    items = _items(store, new, order)
+    return Contents(new.users, new.items, offsets, items, times, features, categories, store.context)
 
 
 def _items(store: SequenceStore, new: Coded, order: ndarray) -> ndarray:
@@ -134,6 +142,9 @@ def _items(store: SequenceStore, new: Coded, order: ndarray) -> ndarray:
 
 
 def _feature(
-    store: SequenceStore, events: pl.DataFrame, name: str, types: tuple[str, ...], order: ndarray
+    store: SequenceStore, events: pl.DataFrame, name: str, categories: Vocabulary | None, order: ndarray
 ) -> Callable[[], ndarray]:
-    return lambda: take(np.concatenate([store.feature(name), feature_column(events[name], types)]), order)
+    kind = feature_type(name, store.context)
+    return lambda: take(
+        np.concatenate([store.feature(name), feature_column(events[name], categories, kind)]), order
+    )

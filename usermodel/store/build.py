@@ -16,9 +16,9 @@ from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.readers import read_events
 from usermodel.events.rejects import QUARANTINE, write_quarantine
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import EVENT_TYPE, TIME
+from usermodel.schema import TIME, has_codes
 from usermodel.store.coding import Coded, Known, code_events
-from usermodel.store.contents import Contents, event_types_of, feature_columns, log_facts, row_counts
+from usermodel.store.contents import Contents, categories_of, feature_columns, log_facts, row_counts
 from usermodel.store.order import Grouped, by_time, by_user
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.table_input import SideTables, read_tables
@@ -43,7 +43,8 @@ def build_store(
         min_user_events: k-core: events every user must have after filtering.
         min_item_events: k-core: events every item must have after filtering.
         vocabulary: Users and items that keep their index, with or without events here: a pair of vocabularies, or an
-            older store, whose event types then keep their codes too. New ones follow, sorted among themselves.
+            older store, whose event types, sessions and categories then keep their codes too. New ones follow, sorted
+            among themselves.
         overwrite: Replace a store that is already there.
         **tables: ``impressions= labels= items_table= users_table=``: frames, or paths of Parquet or CSV files in the
             types of `schema`. Rows about users or items that are not in the store are counted and left out.
@@ -69,7 +70,8 @@ def build_store(
             write_quarantine(log.rejects, draft.path / QUARANTINE)
         if side:
             draft.meta[FOLDER] = write_tables(side, coded.users, coded.items, draft.path)
-        draft.meta["fitted_on"] = {"vocabulary": "all", "k_core": "all"}
+        fitted = ["vocabulary", "k_core", *(["categories"] if "categories" in draft.meta else [])]
+        draft.meta["fitted_on"] = dict.fromkeys(fitted, "all")
         rounds = [list(one) for one in coded.rounds]
         draft.meta["k_core"] = {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds}
         draft.meta["rows"] = row_counts(log, events.height, len(coded.item))
@@ -82,7 +84,7 @@ def _read(
     """Rows of the log, coded and grouped by user."""
     known = Known(*vocabulary) if isinstance(vocabulary, tuple) else None
     if isinstance(vocabulary, SequenceStore):
-        known = Known(vocabulary.users, vocabulary.vocabulary, vocabulary.event_types)
+        known = Known(vocabulary.users, vocabulary.vocabulary, vocabulary.all_categories())
     # What the reader of a file has freed goes back to the system before the columns of the store take their place.
     pa.default_memory_pool().release_unused()
     events = log.rows()
@@ -103,12 +105,16 @@ def _contents(
     times = by_time(grouped, coded.of_events(events[TIME].to_numpy()))
     item_index = take(coded.item, grouped.order)
     item_index += 1
-    types = known.event_types if known else ()
-    if EVENT_TYPE in log.features:
-        kinds = events[EVENT_TYPE]
-        types = event_types_of(kinds if coded.keep is None else kinds.filter(pl.Series(coded.keep)), types)
+    categories = {}
+    for name in log.features:
+        if has_codes(name, log.context):
+            values = events[name] if coded.keep is None else events[name].filter(pl.Series(coded.keep))
+            categories[name] = categories_of(values, known.categories.get(name) if known else None)
     rows = grouped.order
     if log.features and coded.keep is not None:
         rows = take(np.flatnonzero(coded.keep).astype(rows.dtype), rows)
-    features = feature_columns(events, log.features, types, rows)
-    return Contents(coded.users, coded.items, grouped.offsets, item_index, times, features, types)
+    features = feature_columns(log, events, categories, rows)
+    context = {name: kind for name, kind in log.context.items() if name in features}
+    return Contents(
+        coded.users, coded.items, grouped.offsets, item_index, times, features, categories, context
+    )

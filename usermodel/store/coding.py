@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -23,12 +24,12 @@ class Known:
     Attributes:
         users: Users of the older store.
         items: Its items.
-        event_types: Its event types, in the order of their codes.
+        categories: What is behind the codes of its event types, sessions and categorical columns, by column.
     """
 
     users: Vocabulary
     items: Vocabulary
-    event_types: tuple[str, ...] = ()
+    categories: Mapping[str, Vocabulary] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

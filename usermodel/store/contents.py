@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from jaxtyping import Int, Int32, Int64
 from numpy import ndarray
 
 from usermodel.events.codes import take
 from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import EVENT_TYPE, RATING
+from usermodel.schema import EVENT_TYPE, ContextKind, feature_type, is_coded
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Contents:
         item_index: Item index of each event, 1 to n_items.
         times: Time of each event.
         features: Further columns by name; each is made when it is written, and then forgotten.
-        event_types: Names behind the codes of ``event_type``.
+        categories: What is behind the codes of each column of codes.
+        context: Kinds of the columns that were declared.
     """
 
     users: Vocabulary
@@ -38,16 +41,19 @@ class Contents:
     item_index: Int32[ndarray, " events"]
     times: Int64[ndarray, " events"]
     features: Mapping[str, Callable[[], ndarray]] = field(default_factory=dict)
-    event_types: tuple[str, ...] = ()
+    categories: Mapping[str, Vocabulary] = field(default_factory=dict)
+    context: Mapping[str, ContextKind] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Write every column and both vocabularies into an empty folder."""
+        """Write every column and every vocabulary into an empty folder; event types are few and go into the manifest."""
         # np.save writes through the file, not through a memory map: a full disk is then an error, never a SIGBUS.
         np.save(folder / "offsets.npy", self.offsets)
         np.save(folder / "items.npy", self.item_index)
         np.save(folder / "times.npy", self.times)
         for name, column in self.features.items():
             np.save(folder / f"{name}.npy", column())
+            if is_coded(name, self.context):
+                self.categories[name].save(folder / f"{name}.parquet")
         self.items.save(folder / "vocabulary.parquet")
         self.users.save(folder / "users.parquet")
 
@@ -61,30 +67,44 @@ class Contents:
             "vocabulary_hash": self.items.hash,
             "users_hash": self.users.hash,
         }
-        return facts | ({EVENT_TYPE + "s": list(self.event_types)} if EVENT_TYPE in self.features else {})
+        if EVENT_TYPE in self.features:
+            facts[EVENT_TYPE + "s"] = self.categories[EVENT_TYPE].ids.to_list()
+        if self.context:
+            facts["context"] = dict(self.context)
+        coded = {name: self.categories[name] for name in self.features if is_coded(name, self.context)}
+        if coded:
+            facts["categories"] = {name: {"n": len(one), "hash": one.hash} for name, one in coded.items()}
+        return facts
 
 
-def event_types_of(column: pl.Series, known: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Names of the event types in the order of their codes 1, 2, ...: the known ones, then new ones sorted."""
-    old = Vocabulary(pl.Series("id", known, dtype=pl.String))
-    return tuple(old.extend(Vocabulary.build(column.drop_nulls()).ids).ids)
+def categories_of(column: pl.Series, known: Vocabulary | None) -> Vocabulary:
+    """Values in the order of their codes 1, 2, ...: the known ones, then new ones sorted."""
+    values = column.drop_nulls()
+    return Vocabulary.build(values) if known is None else known.extend(values)
 
 
-def feature_column(column: pl.Series, event_types: tuple[str, ...]) -> ndarray:
-    """Values as they are stored: codes of event types, and -1 or NaN for what is unknown."""
-    if column.name == EVENT_TYPE:
-        return Vocabulary(pl.Series("id", event_types, dtype=pl.String)).encode(column)
-    return column.fill_null(float("nan") if column.name == RATING else -1).to_numpy()
+def feature_column(column: pl.Series, categories: Vocabulary | None, kind: pa.DataType) -> ndarray:
+    """Values as they are stored: codes, where there are categories; and 0, -1 or NaN for what is unknown."""
+    if categories is not None:
+        return categories.encode(column)
+    if kind == pa.float32():
+        return column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+    return column.cast(pl.Int64).fill_null(-1).to_numpy()
 
 
 def feature_columns(
+    log: EventLog,
     events: pl.DataFrame | Columnwise,
-    names: tuple[str, ...],
-    event_types: tuple[str, ...],
+    categories: Mapping[str, Vocabulary],
     rows: Int[ndarray, " events"],
 ) -> dict[str, Callable[[], ndarray]]:
     """Further columns of a log, to be made one after the other: ``rows`` of it, in that order."""
-    return {name: lambda name=name: take(feature_column(events[name], event_types), rows) for name in names}  # type: ignore[misc]
+
+    def column(name: str) -> ndarray:
+        kind = feature_type(name, log.context)
+        return take(feature_column(events[name], categories.get(name), kind), rows)
+
+    return {name: partial(column, name) for name in log.features}
 
 
 def row_counts(log: EventLog, n_rows: int, n_events: int) -> dict[str, int]:

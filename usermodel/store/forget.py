@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool
+from jaxtyping import Bool, Int32
 from numpy import ndarray
 
 from usermodel import manifest
 from usermodel.errors import DataError
+from usermodel.events.codes import count, take
 from usermodel.events.rejects import QUARANTINE
 from usermodel.events.vocabulary import Vocabulary
+from usermodel.schema import SESSION
 from usermodel.store.contents import Contents
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.tables import FOLDER, keep_users
@@ -50,7 +53,8 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
     """Write a store anew without some users, in one atomic step.
 
     No file of the folder holds their ids, events or side-table rows afterwards; ids of events in files elsewhere, in
-    runs and in embeddings are not touched. Item indices do not move, so encoders stay valid; other users move up.
+    runs and in embeddings are not touched. Item indices and codes of categories do not move, so encoders stay valid; other
+    users move up. Sessions that no event is left of go too, and the codes of the others move up.
 
     Args:
         store: The store to rewrite; the object itself still shows the old one, open it again.
@@ -97,8 +101,24 @@ def _without(store: SequenceStore, keep: Bool[ndarray, " users"]) -> Contents:
     length = np.diff(store.offsets)
     event = np.repeat(keep, length)
     offsets = np.r_[np.int64(0), np.cumsum(length[keep])]
-    features = {name: lambda name=name: store.feature(name)[event] for name in store.features}
+    features: dict[str, Callable[[], ndarray]]
+    features = {name: lambda name=name: store.feature(name)[event] for name in store.features}  # type: ignore[misc]
+    categories = store.all_categories()
+    if SESSION in categories:
+        number, categories[SESSION] = _renumbered(store.feature(SESSION)[event], categories[SESSION])
+        features[SESSION] = lambda: take(number, store.feature(SESSION)[event])
     users = Vocabulary(store.users.ids.filter(pl.Series(keep)))
-    return Contents(
-        users, store.vocabulary, offsets, store.items[event], store.times[event], features, store.event_types
-    )
+    items, times = store.items[event], store.times[event]
+    return Contents(users, store.vocabulary, offsets, items, times, features, categories, store.context)
+
+
+def _renumbered(
+    codes: Int32[ndarray, " events"], vocabulary: Vocabulary
+) -> tuple[Int32[ndarray, " values+1"], Vocabulary]:
+    """A new code for each old one, and a vocabulary of what is used: a session is somebody's, and its id may name them."""
+    used = count(codes, vocabulary.size) > 0
+    # 0 stays 0: no session.
+    used[0] = False
+    number = np.cumsum(used, dtype=np.int32)
+    number[~used] = 0
+    return number, Vocabulary(vocabulary.ids.filter(pl.Series(used[1:])))

@@ -16,7 +16,17 @@ from usermodel import manifest
 from usermodel.errors import DataError, IntegrityError, MismatchError, nearest
 from usermodel.events.splits import LeaveLastOutConfig, Split, SplitConfig
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import EVENT_FEATURES, EVENT_TYPE, TimeKind
+from usermodel.schema import (
+    EVENT_FEATURES,
+    EVENT_TYPE,
+    FEATURE_OPTIONS,
+    ContextKind,
+    TimeKind,
+    feature_names,
+    has_codes,
+    is_coded,
+    require_context,
+)
 
 KIND: Final = "store"
 _AGAIN: Final = "Ingest again."
@@ -33,6 +43,7 @@ class SequenceStore:
         path: Folder of the store.
         meta: Facts from the manifest: counts, time kind, what was filtered.
         content_hash: Identity of the content.
+        context: Kinds of the columns that were declared, by name.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
@@ -40,9 +51,15 @@ class SequenceStore:
         found = manifest.read(self.path, KIND, verify=verify)
         self.meta: dict[str, Any] = found.meta
         self.content_hash = found.content_hash
+        self._categories: dict[str, Vocabulary] = {}
         try:
-            # Only names of ours become file names.
-            self._features = {n: self._column(n) for n in EVENT_FEATURES if n in self.meta["features"]}
+            self.context: dict[str, ContextKind] = dict(self.meta.get("context", {}))
+            # Only names of ours, and names without any sign of a path, become file names.
+            require_context(self.context)
+            names = feature_names(self.meta["features"], self.context)
+            self._features = {name: self._column(name) for name in names}
+            coded = [name for name in names if is_coded(name, self.context)]
+            self._hashes = {name: self.meta["categories"][name]["hash"] for name in coded}
             self._check(deep=verify)
         except IntegrityError:
             raise
@@ -107,17 +124,43 @@ class SequenceStore:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Further columns: ``event_type`` as codes, ``watch_time_ms`` and ``duration_ms`` (-1 = unknown), ``rating``."""
+        """Further columns: those of `schema.EVENT_FEATURES`, then the context by name.
+
+        Codes (0 = unknown): ``event_type``, ``session_id`` and categorical columns. ``int64`` (-1 = unknown):
+        ``watch_time_ms`` and ``duration_ms``. ``float32`` (NaN = unknown): ``rating``, ``label`` and numeric columns.
+        """
         return tuple(self._features)
 
     def feature(self, name: str) -> ndarray:
         """A further column, ``[events]``."""
         if name not in self._features:
             found = ", ".join(self.features) or "none"
-            option = name.removesuffix("_ms").replace("_", "-")
-            do = f"Ingest with --{option}." if name in EVENT_FEATURES else nearest(name, EVENT_FEATURES)
+            option = {ours: option.replace("_", "-") for option, ours in FEATURE_OPTIONS.items()}.get(name)
+            do = f"Ingest with --{option}." if option else nearest(name, {*EVENT_FEATURES, *self.features})
             raise DataError(name, expected="a column of this store", found=found, do=do)
         return self._features[name]
+
+    def categories(self, name: str) -> Vocabulary:
+        """What is behind the codes of a column of codes: ``event_type``, ``session_id`` or a categorical column.
+
+        Code ``c`` of ``feature(name)`` is ``categories(name).ids[c - 1]``, and 0 is no value.
+
+        Raises:
+            DataError: The store has no such column, or a column of numbers.
+        """
+        self.feature(name)
+        if not has_codes(name, self.context):
+            coded = [one for one in self.features if has_codes(one, self.context)]
+            found = ", ".join(coded) or "none"
+            do = f"Read the numbers with feature({name!r})."
+            raise DataError(name, expected="a column of codes", found=found, do=do)
+        if name not in self._categories:
+            self._categories[name] = self._categories_of(name)
+        return self._categories[name]
+
+    def all_categories(self) -> dict[str, Vocabulary]:
+        """`categories` of every column that has them."""
+        return {name: self.categories(name) for name in self.features if has_codes(name, self.context)}
 
     @property
     def event_types(self) -> tuple[str, ...]:
@@ -127,12 +170,12 @@ class SequenceStore:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Item ids in index order."""
-        return self._ids("vocabulary")
+        return self._ids("vocabulary", self.meta.get("vocabulary_hash"))
 
     @cached_property
     def users(self) -> Vocabulary:
         """User ids; user ``u`` has index ``u + 1`` there."""
-        return self._ids("users")
+        return self._ids("users", self.meta.get("users_hash"))
 
     def user_rows(self, ids: pl.Series) -> Int64[ndarray, " n"]:
         """Positions of users by external id.
@@ -180,10 +223,15 @@ class SequenceStore:
             raise IntegrityError(str(path), expected="an array", found=f"{error!s:.80}", do=_AGAIN) from None
         return column
 
-    def _ids(self, name: str) -> Vocabulary:
+    def _categories_of(self, name: str) -> Vocabulary:
+        if name == EVENT_TYPE:
+            return Vocabulary(pl.Series("id", self.event_types, dtype=pl.String))
+        return self._ids(name, self._hashes[name])
+
+    def _ids(self, name: str, content: str | None) -> Vocabulary:
         """A vocabulary, which is read late: by then somebody may have replaced the store."""
         vocabulary = Vocabulary.load(self.path / f"{name}.parquet")
-        if vocabulary.hash != self.meta.get(f"{name}_hash"):
+        if vocabulary.hash != content:
             raise self._damaged(f"the {name} that its manifest names", f"{len(vocabulary):,} other ids")
         return vocabulary
 
@@ -204,7 +252,8 @@ class SequenceStore:
         if self.time_kind not in get_args(TimeKind):
             raise self._damaged(f"a time_kind of {get_args(TimeKind)}", repr(self.time_kind))
         for name, column in self._features.items():
-            if column.shape != (n_events,) or column.dtype.kind not in "if":
+            codes = has_codes(name, self.context)
+            if column.shape != (n_events,) or column.dtype.kind not in ("i" if codes else "if"):
                 raise self._damaged(f"{name} as {n_events:,} numbers", f"{column.dtype} {column.shape}")
         if deep:
             self._check_events()
@@ -222,6 +271,11 @@ class SequenceStore:
         if len(self.vocabulary) != self.n_items or len(self.users) != self.n_users:
             found = f"{len(self.vocabulary):,} and {len(self.users):,}"
             raise self._damaged(f"{self.n_items:,} item ids and {self.n_users:,} user ids", found)
+        for name, categories in self.all_categories().items():
+            codes = self.feature(name)
+            if not 0 <= int(codes.min()) <= int(codes.max()) <= len(categories):
+                found = f"{codes.min()} to {codes.max()}"
+                raise self._damaged(f"codes of {name} from 0 to {len(categories):,}", found)
 
     def _damaged(self, expected: str, found: str) -> IntegrityError:
         return IntegrityError(str(self.path), expected=expected, found=found, do=_AGAIN)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypedDict
 
 import polars as pl
+import pyarrow as pa
 
 from usermodel.errors import DataError, MissingError, nearest
 from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, PROPENSITY, TIME, USER, VALUE, IdType, TimeKind
@@ -44,8 +45,9 @@ class SideTables(TypedDict, total=False):
     Attributes:
         impressions: ``user_id item_id timestamp clicked propensity?``: what was shown.
         labels: ``user_id prediction_time item_id? value``: what a task predicts.
-        items_table: ``item_id`` and whatever is known about items, one row each.
-        users_table: ``user_id`` and whatever is known about users, one row each.
+        items_table: ``item_id`` and whatever is known about items, one row each: numbers, text, lists of categories,
+            dense vectors (Parquet lists, fixed-size or not).
+        users_table: ``user_id`` and whatever is known about users, one row each, likewise.
     """
 
     impressions: Any
@@ -80,11 +82,15 @@ def read_tables(
 
 def _frame(source: Any, where: str) -> pl.DataFrame:
     if isinstance(source, pl.LazyFrame):
-        return source.collect()
+        return _frame(source.collect(), where)
     if isinstance(source, pl.DataFrame):
+        odd = next((column for column in source if column.dtype == pl.Object), None)
+        if odd is not None:
+            expected, do = "values that Parquet can hold", "Convert it to text, numbers or lists of these."
+            raise DataError(f"{where}: column {odd.name!r}", expected=expected, found="objects", do=do)
         return source
     if any(f"{kind.__module__}.".startswith("pandas.") for kind in type(source).__mro__):
-        return pl.from_pandas(source)
+        return _from_pandas(source, where)
     if not isinstance(source, str | Path):
         do = "Pass one of these."
         raise DataError(where, expected="a path or a frame", found=type(source).__name__, do=do)
@@ -108,6 +114,15 @@ def _frame(source: Any, where: str) -> pl.DataFrame:
         found = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
         do = "Check the format; .parquet, .csv and .tsv go by the suffix."
         raise DataError(where, expected="a readable Parquet or CSV file", found=found, do=do) from None
+
+
+def _from_pandas(source: Any, where: str) -> pl.DataFrame:
+    try:
+        return pl.from_pandas(source)
+    except (TypeError, ValueError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        do = "Convert its columns, for example with .astype(str)."
+        found = f"one of mixed types: {error!s:.80}"
+        raise DataError(where, expected="a frame of typed columns", found=found, do=do) from None
 
 
 def _typed(frame: pl.DataFrame, name: str, where: str, id_types: Mapping[str, IdType]) -> pl.DataFrame:
