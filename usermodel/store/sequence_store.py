@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,10 @@ from usermodel.errors import DataError, IntegrityError, MismatchError, nearest
 from usermodel.events.splits import LeaveLastOutConfig, Split, SplitConfig
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import EVENT_FEATURES, EVENT_TYPE, TimeKind
+from usermodel.store.unknown import UnknownEvents
+
+if TYPE_CHECKING:
+    from usermodel.store.forget import Receipt
 
 KIND: Final = "store"
 _AGAIN: Final = "Ingest again."
@@ -40,6 +45,7 @@ class SequenceStore:
         found = manifest.read(self.path, KIND, verify=verify)
         self.meta: dict[str, Any] = found.meta
         self.content_hash = found.content_hash
+        self._unknown: dict[int, UnknownEvents] = {}
         try:
             # Only names of ours become file names.
             self._features = {n: self._column(n) for n in EVENT_FEATURES if n in self.meta["features"]}
@@ -156,6 +162,22 @@ class SequenceStore:
         before = np.arange(self.n_events) < np.repeat(stop, np.diff(self.offsets))
         return np.bincount(self.items[before], minlength=self.n_items + 1)
 
+    def unknown(self, n_items: int) -> UnknownEvents:
+        """Events whose item is not among the first ``n_items``, which is all that an older encoder knows.
+
+        One pass over the items, the first time; none when the store has no further items.
+
+        Raises:
+            IntegrityError: An item index that the vocabulary lacks.
+        """
+        if n_items not in self._unknown:
+            found = UnknownEvents.find(self.items if n_items < self.n_items else self.items[:0], n_items)
+            highest = int(self.items[found.rows].max(initial=0))
+            if highest > self.n_items:
+                raise self._damaged(f"item indices 1 to {self.n_items:,}", f"the index {highest}")
+            self._unknown[n_items] = found
+        return self._unknown[n_items]
+
     def table(self, name: str) -> pl.DataFrame:
         """A side table (``impressions``, ``labels``, ``items``, ``users``), with ``user_row`` and ``item_index``.
 
@@ -171,6 +193,25 @@ class SequenceStore:
         from usermodel.store.append import append
 
         return append(self, log, None if out is None else Path(out))
+
+    def forget(self, users: Iterable[str] | Iterable[int]) -> Receipt:
+        """Remove users from the folder, physically, see `usermodel.store.forget.forget`; then open the store again."""
+        from usermodel.store.forget import forget
+
+        return forget(self, self.users.ids_of(users))
+
+    def require_current(self) -> manifest.Manifest:
+        """The manifest in the folder, if it is still that of this object.
+
+        Raises:
+            MismatchError: The store was replaced since it was opened.
+        """
+        now = manifest.read(self.path, KIND)
+        if now.content_hash != self.content_hash:
+            expected, found = f"store {self.content_hash[:12]}", now.content_hash[:12]
+            do = "The store was replaced; open it again."
+            raise MismatchError(str(self.path), expected=expected, found=found, do=do)
+        return now
 
     def _column(self, name: str) -> ndarray:
         path = self.path / f"{name}.npy"
