@@ -28,7 +28,8 @@ class EmbeddingTable:
         ids: External ids (String or Int64), unique.
         vectors: ``float32[n, dim]``.
         encoder_hash: Content hash of the encoder that made them.
-        columns: Further facts per row: ``n_events`` (events the vector stands on), ``prediction_time``.
+        columns: Further facts per row: ``n_events`` (events of the user), ``n_unknown`` (those of items that the encoder
+            does not know, which were skipped), ``prediction_time``.
         name: Name of the id column: ``user_id`` or ``item_id``.
     """
 
@@ -101,7 +102,11 @@ class EmbeddingTable:
 
 
 class Scorer(Protocol):
-    """Scores of every item for some users: embeddings, baselines and peers all look like this to a task."""
+    """Scores of every item for some users: embeddings, baselines and peers all look like this to a task.
+
+    A scorer older than its store may also have ``n_unknown``: so many items at the end of the vocabulary it cannot score.
+    They rank below all others. Without it, a number of items other than the store's is an error.
+    """
 
     @property
     def n_items(self) -> int:
@@ -113,6 +118,11 @@ class Scorer(Protocol):
         ...
 
 
+def unknown_items(scorer: Scorer) -> int:
+    """Items at the end of the vocabulary that a scorer says it cannot score."""
+    return int(getattr(scorer, "n_unknown", 0))
+
+
 @dataclass(frozen=True)
 class DotScorer:
     """Inner products of user and item vectors.
@@ -121,11 +131,13 @@ class DotScorer:
         users: ``[n, dim]``, one row per entry of ``rows``.
         items: ``[items, dim]``; row 0 is item 1.
         rows: Store position of each user row, increasing; None means row u is user u.
+        n_unknown: Items of the store that follow and have no vector.
     """
 
     users: Float[Tensor, "n dim"]
     items: Float[Tensor, "items dim"]
     rows: Int64[ndarray, " n"] | None = None
+    n_unknown: int = 0
 
     def __post_init__(self) -> None:
         if self.users.shape[-1] != self.items.shape[-1]:

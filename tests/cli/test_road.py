@@ -84,7 +84,8 @@ def test_describe_knows_every_artefact(road):
 def test_embed_writes_one_row_per_user_keyed_by_external_ids(road):
     usermodel("embed", "run", "store", "-o", "users.parquet", cwd=road)
     frame = pl.read_parquet(road / "users.parquet")
-    assert frame.columns == ["user_id", "n_events", "embedding"]
+    assert frame.columns == ["user_id", "n_events", "n_unknown", "embedding"]
+    assert not frame["n_unknown"].any()
     assert frame.height == 200
     assert frame["user_id"][0].startswith("u")
     usermodel("embed", "run", "store", "-o", "vectors", "--format", "npy", cwd=road)
@@ -148,6 +149,7 @@ def test_evaluate_writes_one_flat_object(road):
     assert scores["definitions"].keys() == names
     assert scores["split"] == "test"
     assert scores["n"] == scores["n_users"] == 200
+    assert scores["n_unknown_targets"] == 0
     assert 0 <= scores["ndcg@10"] <= scores["hit@10"] <= 1
 
 

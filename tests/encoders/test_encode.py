@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from usermodel.batch import collate
+from usermodel.batch import JaggedBatch, collate
 from usermodel.encoders.encode import encode
 from usermodel.encoders.transformer import TransformerConfig
-from usermodel.errors import DataError, IntegrityError, MismatchError
+from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
@@ -80,11 +80,20 @@ def test_nobody(store):
     assert encode(build(store), store, nobody).shape == (0, 8)
 
 
-def test_a_store_with_more_items_than_the_encoder_knows_is_refused(store):
-    with pytest.raises(
-        MismatchError, match=f"at most {store.n_items - 1} items; found {store.n_items} items in "
-    ):
-        encode(build(store, store.n_items - 1), store, all_histories(store))
+def test_events_of_items_that_the_encoder_does_not_know_are_skipped(store):
+    """Also in slices that somebody else has cut: only known events count towards what the encoder reads."""
+    n_items = store.n_items - 20
+    encoder = build(store, n_items).eval()
+    users = np.arange(store.n_users)
+    examples = Examples.histories(store, users, store.offsets[1:], 10, n_items)
+    assert examples.lengths.max() > 10
+    found = encode(encoder, store, examples, batch_events=40)
+    for user in users:
+        known = [int(i) for i in store.items[store.offsets[user] : store.offsets[user + 1]] if i <= n_items]
+        item = torch.tensor(known[-10:], dtype=torch.int64)
+        with torch.no_grad():
+            alone = encoder(JaggedBatch(item, torch.zeros_like(item), torch.tensor([0, len(item)])))
+        np.testing.assert_allclose(found[user], alone.users[0].numpy(), atol=1e-5, rtol=1e-5)
     assert encode(build(store, store.n_items + 5), store, all_histories(store)).any()
 
 

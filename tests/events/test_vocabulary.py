@@ -146,6 +146,24 @@ def test_another_vocabulary_is_an_error_that_names_both():
         f"found 3 other ids ({theirs.hash[:12]}). Build the store from the same vocabulary, or pretrain on this store."
     )
     assert not ours.is_extended_by(Vocabulary(integers([1, 2, 3])))
+    numbers, shorter = Vocabulary(integers([1, 2, 3])), Vocabulary.build(texts(["a"]))
+    for theirs, found in ((numbers, "3 other int ids"), (shorter, "only the first 1 of them")):
+        with pytest.raises(MismatchError) as caught:
+            ours.require_extended_by(theirs, "the run", "the store")
+        assert caught.value.found == f"{found} ({theirs.hash[:12]})"
+
+
+def test_ids_that_a_caller_lists():
+    words, numbers = Vocabulary.build(texts(["a"])), Vocabulary(integers([1]))
+    assert words.ids_of(iter(["z", "a"])).to_list() == ["z", "a"]
+    assert numbers.ids_of([]).dtype == pl.Int64
+    for vocabulary, values, found in (
+        (words, "a", "'a' of type str"),
+        (words, ["a", 1], "1 of type int"),
+        (numbers, ["1"], "'1' of type str"),
+    ):
+        with pytest.raises(DataError, match=f"users: expected a list of .* ids; found {found}"):
+            vocabulary.ids_of(values)
 
 
 def test_an_empty_id_is_unknown_and_cannot_be_added():

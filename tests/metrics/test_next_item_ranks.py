@@ -134,7 +134,40 @@ def test_a_score_that_is_not_finite_names_the_user(store, bad):
         rank_targets(Table(scores), store, examples_of(store))
 
 
+@pytest.mark.parametrize("part", ["valid", "test"])
+@pytest.mark.parametrize("n_unknown", [1, 9, 20])
+def test_unknown_items_rank_below_all_others_and_level_with_each_other(monkeypatch, store, part, n_unknown):
+    monkeypatch.setattr(next_item_ranks, "TILE", 7 * store.n_items)
+    scores = np.random.default_rng(2).integers(-3, 3, (store.n_users, store.n_items)).astype(np.float32)
+    known = Table(torch.from_numpy(scores[:, :-n_unknown]))
+    known.n_unknown = n_unknown
+    examples = examples_of(store, part)
+    ranks = rank_targets(known, store, examples)
+    # The lowest number there is, so that nothing known is level with it.
+    scores[:, -n_unknown:] = np.finfo(np.float32).min
+    for name in NAMES:
+        np.testing.assert_allclose(
+            ranks.metric(name), naive(scores, store, examples, name), atol=1e-12, rtol=0
+        )
+
+
+def test_the_rank_of_an_unknown_target_by_hand(tmp_path):
+    # Ten items, of which the last three are unknown; ann has seen 0 and the unknown 8, and takes the unknown 9.
+    store = store_of(tmp_path / "s", [[0, 8, 9], [1, 2, 3, 4, 5, 6, 7]])
+    known = Table(torch.zeros(2, 7))
+    known.n_unknown = 3
+    ranks = rank_targets(known, store, examples_of(store))
+    # Ann: above are the six known ones that she has not seen, level is 7. Bob: 0 and 7, 8, 9 and his target 7 are left.
+    assert (ranks.higher.tolist(), ranks.equal.tolist()) == ([6, 1], [1, 2])
+    assert ranks.candidates.tolist() == [8, 4]
+
+
 def test_a_scorer_of_another_catalogue_is_refused(store):
+    short = Table(torch.zeros(store.n_users, store.n_items - 3))
+    short.n_unknown = 2
+    message = f"expected {store.n_items} items; found {store.n_items - 3} items and 2 unknown ones"
+    with pytest.raises(MismatchError, match=message):
+        rank_targets(short, store, examples_of(store))
     with pytest.raises(
         MismatchError, match=f"expected {store.n_items} items; found {store.n_items + 1} items"
     ):

@@ -65,11 +65,15 @@ def test_it_equals_a_build_of_all_logs_to_the_byte(tmp_path_factory, first, seco
     rebuilt = build_store(log_of(first + second), folder / "rebuilt", vocabulary=old)
     assert files(new) == files(rebuilt)
     # One frame has another name than two; repeats across two logs are seen by whoever reads both at once.
-    other = {"sources": 0, "repeated_rows": 0}
+    # Only an append knows what the store has grown from.
+    other = {"sources": 0, "repeated_rows": 0, "grown_from": [old.content_hash]}
+    assert new.meta["grown_from"] == other["grown_from"]
     assert new.meta | other == rebuilt.meta | other
     SequenceStore.open(new.path, verify=True)
     # Two days in a row, the second in place, are no different from both with the vocabulary of the first day.
+    before = new.content_hash
     twice = new.append(log_of(third))
+    assert twice.meta["grown_from"] == [old.content_hash, before]
     assert twice.path == new.path
     assert files(twice) == files(build_store(log_of(first + second + third), folder / "all", vocabulary=new))
     assert sorted(path.name for path in folder.iterdir()) == ["all", "new", "old", "rebuilt"]
@@ -189,6 +193,33 @@ def test_another_kind_of_log_is_refused(tiny_log, tmp_path, options, message):
 def test_other_columns_than_the_store(tiny_store, tiny_log):
     with pytest.raises(MismatchError, match=r"\(event_type, watch_time_ms\); found event_type\."):
         tiny_store.append(read_events(tiny_log, event_type="kind"))
+
+
+def test_an_object_that_shows_an_older_store_appends_nothing(tmp_path, monkeypatch):
+    """What others have appended or forgotten in the meantime would be undone."""
+    store = build_store(log_of([("a", "x", T0, *[None] * 6)]), tmp_path / "store")
+    day = log_of([("b", "y", T0, *[None] * 6)])
+    new = store.append(day)
+    message = (
+        f"expected store {store.content_hash[:12]}; found {new.content_hash[:12]}. The store was replaced"
+    )
+    for out in (None, tmp_path / "elsewhere"):
+        with pytest.raises(MismatchError, match=message):
+            store.append(day, out)
+    assert SequenceStore.open(store.path, verify=True).content_hash == new.content_hash
+    # Somebody else is faster, while the new columns are being written.
+    save = np.save
+
+    def replace(*args):
+        save(*args)
+        monkeypatch.setattr(np, "save", save)
+        SequenceStore.open(store.path).forget(["a"])
+
+    monkeypatch.setattr(np, "save", replace)
+    with pytest.raises(MismatchError, match="The store was replaced; open it again"):
+        new.append(day)
+    assert SequenceStore.open(store.path, verify=True).users.ids.to_list() == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_existing_output_and_an_empty_log(tiny_log, tmp_path):

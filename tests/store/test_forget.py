@@ -13,7 +13,7 @@ from tiny import traces
 
 from usermodel import manifest
 from usermodel.cli.forget import forget as command
-from usermodel.errors import DataError, MissingError, StorageError
+from usermodel.errors import DataError, MismatchError, MissingError, StorageError
 from usermodel.events.readers import read_events
 from usermodel.events.rejects import QUARANTINE
 from usermodel.store.build import build_store
@@ -130,6 +130,28 @@ def test_bad_rows_that_were_set_aside_go_too(tmp_path, capsys):
         "items.npy", "manifest.json", "offsets.npy", "times.npy", "users.parquet", "vocabulary.parquet"
     ]  # fmt: skip
     assert left.meta["rows"] == store.meta["rows"] | {"forgotten": 0}
+
+
+def test_an_object_that_shows_an_older_store_forgets_nobody(tmp_path):
+    """Written from the old columns, the store would have those back who were forgotten in between."""
+    store = store_with_tables(tmp_path)
+    assert store.forget([SECRET]).found == 1
+    with pytest.raises(
+        MismatchError, match=f"expected store {store.content_hash[:12]}; found .*open it again"
+    ):
+        store.forget(["zoe"])
+    assert SequenceStore.open(store.path).forget(["zoe"]).found == 1
+    assert traces(tmp_path, SECRET) == traces(tmp_path, "zoe") == []
+
+
+def test_the_method_takes_a_list_of_ids_and_not_one_text(tmp_path):
+    store = store_with_tables(tmp_path)
+    with pytest.raises(DataError, match="users: expected a list of str ids; found 'ann' of type str"):
+        store.forget("ann")
+    with pytest.raises(DataError, match="users: expected a list of str ids; found 7 of type int"):
+        store.forget(["ann", 7])
+    assert store.forget([]).asked == 0
+    assert SequenceStore.open(store.path).content_hash == store.content_hash
 
 
 def test_integer_ids(tmp_path):

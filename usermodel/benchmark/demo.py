@@ -149,7 +149,7 @@ def _with_titles(rows: pl.DataFrame, logs: Path) -> pl.DataFrame:
 
 
 def _compare(store: SequenceStore, run: Run, encoder: UserEncoder) -> dict[str, list[TaskResult]]:
-    task = NextItem(split=run.recipe.data.split, max_history=encoder.module.max_history)
+    task = NextItem(split=run.recipe.data.split)
     labels, split = task.requests(store), store.split(run.recipe.data.split)
     return {
         "random encoder": evaluate_encoder(_untrained(run, encoder), store, task),

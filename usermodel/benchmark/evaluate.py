@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from usermodel.embedding_table import DotScorer
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
 from usermodel.errors import MismatchError
+from usermodel.store.append import GROWN_FROM
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.next_item import NextItem
 from usermodel.tasks.protocol import TaskResult
@@ -30,7 +32,7 @@ def evaluate(
 
     Args:
         run: A finished run; its split decides the targets.
-        store: The store it was trained on.
+        store: The store it was trained on, or what that has grown into by ``append``.
         part: ``test`` or ``valid``.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (users encoded, users in all).
@@ -39,23 +41,36 @@ def evaluate(
         One row per metric.
 
     Raises:
-        MismatchError: Another store: its targets may have been training data.
+        MismatchError: Another store, or cuts that move as a store grows: its targets may have been training data.
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
-    trained = run.meta["store"]["content_hash"]
-    if store.content_hash != trained:
+    _require_untrained_targets(run, store)
+    task = NextItem(part=part, split=run.recipe.data.split)
+    return evaluate_encoder(encoder, store, task, on_progress=on_progress)
+
+
+def _require_untrained_targets(run: Run, store: SequenceStore) -> None:
+    """Raise `MismatchError` unless no target of the store can have been one in training."""
+    trained, split = run.meta["store"]["content_hash"], run.recipe.data.split
+    if store.content_hash == trained:
+        return
+    if trained not in store.meta.get(GROWN_FROM, ()):
+        expected = f"the store of the run ({trained[:12]}), or what it has grown into by append"
         found, do = (
             f"another one ({store.content_hash[:12]})",
             "Evaluate on the store the run was trained on.",
         )
-        raise MismatchError(
-            str(store.path), expected=f"the store of the run ({trained[:12]})", found=found, do=do
+        raise MismatchError(str(store.path), expected=expected, found=found, do=do)
+    if not split.holds_when_grown:
+        expected = (
+            f"the store of the run ({trained[:12]}), because the cuts of {split.kind} move with new events"
         )
-    task = NextItem(part=part, split=run.recipe.data.split, max_history=encoder.module.max_history)
-    return evaluate_encoder(encoder, store, task, on_progress=on_progress)
+        found = f"one that has grown from it ({store.content_hash[:12]})"
+        do = "Evaluate on the old store, or pretrain with a split whose cuts stay, such as leave-last-out."
+        raise MismatchError(str(store.path), expected=expected, found=found, do=do)
 
 
 def evaluate_encoder(
@@ -65,19 +80,23 @@ def evaluate_encoder(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[TaskResult]:
-    """Embed what the task asks for and score it in float32."""
+    """Embed what the task asks for, as far as the encoder reads and knows it, and score it in float32."""
+    module, n_unknown = encoder.module, encoder.n_unknown_items(store)
+    task = dataclasses.replace(task, max_history=module.max_history, n_items=module.n_items)
     requests = task.requests(store)
-    vectors = torch.from_numpy(encode(encoder.module, store, requests, on_progress=on_progress))
+    vectors = torch.from_numpy(encode(module, store, requests, on_progress=on_progress))
     items = torch.from_numpy(encoder.items().to_numpy())
-    return task.score(DotScorer(vectors, items, rows=requests.user), store, requests)
+    scorer = DotScorer(vectors, items, rows=requests.user, n_unknown=n_unknown)
+    return task.score(scorer, store, requests)
 
 
 def flat(results: list[TaskResult], **facts: Any) -> dict[str, Any]:
-    """One flat object for machines: metric values beside ``n``, intervals and definitions."""
+    """One flat object for machines: metric values beside ``n``, ``n_unknown_targets``, intervals and definitions."""
     values: dict[str, Any] = {result.metric: result.value for result in results}
     intervals = {result.metric: [result.low, result.high] for result in results}
     definitions = {result.metric: result.definition for result in results}
-    return values | facts | {"n": results[0].n, "intervals": intervals, "definitions": definitions}
+    counts = {"n": results[0].n, "n_unknown_targets": results[0].n_unknown_targets}
+    return values | facts | counts | {"intervals": intervals, "definitions": definitions}
 
 
 def facts(run: Run, store: SequenceStore) -> dict[str, Any]:

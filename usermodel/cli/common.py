@@ -57,6 +57,21 @@ def say(message: str) -> None:
     notes.print(Text(message))
 
 
+def say_unknown(n_items: int, counts: Any) -> None:
+    """Print what an encoder skipped in a store that has grown; nothing when it knows all items.
+
+    Args:
+        n_items: Items that it does not know.
+        counts: Frame with ``n_events`` and ``n_unknown`` of each user.
+    """
+    if not n_items:
+        return
+    events, unknown = counts["n_events"], counts["n_unknown"]
+    say(f"skipped {unknown.sum():,} of {events.sum():,} events: the encoder does not know {n_items:,} items")
+    if nothing := (events == unknown).sum():
+        say(f"{nothing:,} users have no other events; their vectors are zeros")
+
+
 def print_json(data: Any) -> None:
     """Print JSON to standard output, unformatted by the terminal."""
     sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")

@@ -30,4 +30,5 @@ def embed(
     with common.progress("embedding", "users") as update:
         users = encoder.encode(opened, batch_events=batch_events, on_progress=update)
     save_tables(out, users, encoder.items(), form=format, overwrite=overwrite)
+    common.say_unknown(encoder.n_unknown_items(opened), users.columns)
     common.say(f"wrote {len(users):,} user vectors of width {users.dim} to {out}")

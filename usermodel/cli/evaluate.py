@@ -37,6 +37,8 @@ def evaluate(
     rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in found]
     common.print_table(f"{task}, {part} targets", ["metric", "value", "95 % interval", "users"], rows)
     common.say(found[0].definition.partition("; ")[2])
+    if unknown := found[0].n_unknown_targets:
+        common.say(f"{unknown:,} of {found[0].n:,} targets are items that the run does not know")
     if json_out is not None:
         _write(json_out, flat(found, task=task, split=part, **facts(finished, opened)))
 

@@ -48,9 +48,9 @@ def recommend(
         if index is not None
         else ItemIndex.build(run, allow_modules=allow_module or ())
     )
-    table = UserEncoder.load(run, allow_modules=allow_module or ()).encode(
-        opened, users=_ids(users, opened.users.kind)
-    )
+    encoder = UserEncoder.load(run, allow_modules=allow_module or ())
+    table = encoder.encode(opened, users=_ids(users, opened.users.kind))
+    common.say_unknown(encoder.n_unknown_items(opened), table.columns)
     best = found.recommend(table, k, exclude_seen=None if keep_seen else opened)
     if out is not None:
         write_recommendations(best, out, None if format == "table" else format, overwrite=overwrite)

@@ -52,11 +52,13 @@ def save_tables(
 
 
 def _facts(table: EmbeddingTable) -> dict[str, object]:
+    totals = [name for name in ("n_events", "n_unknown") if name in table.columns.columns]
     return {
         "n_users": len(table),
         "dim": table.dim,
         "dtype": str(table.vectors.dtype),
         "encoder_hash": table.encoder_hash,
+        **{name: int(table.columns[name].sum()) for name in totals},
     }
 
 

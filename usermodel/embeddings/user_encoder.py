@@ -13,7 +13,6 @@ from usermodel.embedding_table import EmbeddingTable
 from usermodel.encoders import io
 from usermodel.encoders.encode import BATCH_EVENTS, encode
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import DataError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -57,25 +56,31 @@ class UserEncoder:
     ) -> EmbeddingTable:
         """Encode users from all their events, held-out ones included.
 
+        The store may have grown since the encoder was trained. Events of items that came later are skipped: the encoder
+        reads the latest ``max_history`` events that it knows.
+
         Args:
-            store: A store, or its path, whose vocabulary the encoder knows.
+            store: A store, or its path, whose vocabulary starts with the encoder's.
             users: External ids; None means everyone in the store.
             batch_events: Events per forward pass, about.
             on_progress: Called with (users done, users in all).
 
         Returns:
-            One row per user, in store order or in the order given; ``n_events`` says how many events the user has.
+            One row per user, in store order or in the order given; ``n_events`` says how many events the user has, and
+            ``n_unknown`` how many of them are of unknown items. Where both are equal the vector is zeros.
 
         Raises:
-            MismatchError: The store was built from another vocabulary.
+            MismatchError: The store has another vocabulary: an older one, or one that begins otherwise.
             DataError: An id is not in the store.
         """
         store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
         self.require(store)
-        rows = np.arange(store.n_users) if users is None else store.user_rows(self._ids(store, users))
-        examples = Examples.histories(store, rows, store.offsets[rows + 1], self.module.max_history)
+        rows = np.arange(store.n_users) if users is None else store.user_rows(store.users.ids_of(users))
+        first, stop, n_items = store.offsets[rows], store.offsets[rows + 1], self.module.n_items
+        examples = Examples.histories(store, rows, stop, self.module.max_history, n_items)
         vectors = encode(self.module, store, examples, batch_events=batch_events, on_progress=on_progress)
-        counts = pl.DataFrame({"n_events": np.diff(store.offsets)[rows]})
+        unknown = store.unknown(n_items).within(first, stop)
+        counts = pl.DataFrame({"n_events": stop - first, "n_unknown": unknown})
         return EmbeddingTable(
             store.users.decode(rows + 1).alias("user_id"), vectors, self.content_hash, counts
         )
@@ -88,20 +93,9 @@ class UserEncoder:
         )
 
     def require(self, store: SequenceStore) -> None:
-        """Raise `MismatchError` unless the encoder knows every item of the store under the same index."""
+        """Raise `MismatchError` unless the store has every item of the encoder under the same index; more may follow."""
         self.vocabulary.require_extended_by(store.vocabulary, "the encoder", str(store.path))
-        if len(store.vocabulary) > len(self.vocabulary):
-            found = f"{len(store.vocabulary) - len(self.vocabulary):,} items it never saw"
-            do = "Pretrain on this store, or embed the store it was trained on."
-            raise MismatchError(str(store.path), expected="items the encoder knows", found=found, do=do)
 
-    @staticmethod
-    def _ids(store: SequenceStore, users: Iterable[str] | Iterable[int]) -> pl.Series:
-        wanted = int if store.users.kind == "int" else str
-        values = [users] if isinstance(users, str) else list(users)
-        odd = [value for value in values if not isinstance(value, wanted)]
-        if odd or isinstance(users, str):
-            found = f"{odd[0] if odd else users!r} of type {type(odd[0] if odd else users).__name__}"
-            do = "Pass a list, such as users=['u1'], of ids as they are in the store."
-            raise DataError("users", expected=f"a list of {wanted.__name__} ids", found=found, do=do)
-        return pl.Series("user_id", values, dtype=pl.Int64 if wanted is int else pl.String)
+    def n_unknown_items(self, store: SequenceStore) -> int:
+        """Items that the store has gained since the encoder was trained."""
+        return max(0, store.n_items - len(self.vocabulary))

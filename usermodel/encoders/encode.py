@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from usermodel.batch import JaggedBatch, collate
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import DataError, IntegrityError, MismatchError
+from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
@@ -31,26 +31,27 @@ def encode(
     """Encode the input slices of ``examples``, without dropout and without gradients.
 
     Histories are encoded in order of length, so that a batch wastes little on padding, and come back in the order given.
+    Events of items that the encoder does not know are skipped: its vectors are those of a store without these events.
 
     Args:
         encoder: Left in the mode it was in.
-        store: Holds the events; its items must be known to the encoder.
-        examples: Slices of at most ``encoder.max_history`` events.
+        store: Holds the events; its vocabulary must extend the encoder's, which whoever holds both has checked.
+        examples: Slices of at most ``encoder.max_history`` events of known items.
         batch_events: Events per forward pass, about.
         on_progress: Called with (histories done, histories in all) after each batch.
 
     Returns:
-        One row per example; zeros for an empty slice.
+        One row per example; zeros for a slice without a known event.
 
     Raises:
-        MismatchError: The store has items the encoder does not know.
         DataError: A slice is longer than the encoder reads.
         IntegrityError: The store holds an item index that its vocabulary lacks.
     """
-    _require_fit(encoder, store, examples)
+    lengths = examples.lengths - store.unknown(encoder.n_items).within(examples.start, examples.stop)
+    _require_fit(encoder, lengths)
     out = np.zeros((len(examples), encoder.dim), dtype=np.float32)
-    order = np.argsort(examples.lengths, kind="stable")
-    load = np.cumsum(np.maximum(examples.lengths[order], 1))
+    order = np.argsort(lengths, kind="stable")
+    load = np.cumsum(np.maximum(lengths[order], 1))
     borders = np.flatnonzero(np.diff((load - 1) // batch_events)) + 1
     was_training = encoder.training
     encoder.eval()
@@ -61,6 +62,7 @@ def encode(
             for rows in np.split(order, borders):
                 batch = collate(store, examples.take(rows))
                 require_known_items(store, batch)
+                batch = batch.select(batch.item_index <= encoder.n_items)
                 out[rows] = encoder(batch.to(device)).users.float().cpu().numpy()
                 done += len(rows)
                 if on_progress is not None:
@@ -70,11 +72,8 @@ def encode(
     return out
 
 
-def _require_fit(encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
-    if store.n_items > encoder.n_items:
-        found, do = f"{store.n_items:,} items in {store.path}", "Use the store it was trained on."
-        raise MismatchError("encoder", expected=f"at most {encoder.n_items:,} items", found=found, do=do)
-    longest = int(examples.lengths.max(initial=0))
+def _require_fit(encoder: EncoderModule, lengths: Int64[ndarray, " n"]) -> None:
+    longest = int(lengths.max(initial=0))
     if longest > encoder.max_history:
         expected = f"histories of at most {encoder.max_history:,} events"
         do = "Take the latest events only, as Examples.histories does."

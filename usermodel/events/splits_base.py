@@ -153,6 +153,11 @@ class SplitBase(Config):
     strict_in_time: ClassVar[bool] = False
     disjoint_users: ClassVar[bool] = False
 
+    @property
+    def holds_when_grown(self) -> bool:
+        """Whether what was a target in training can never be held out once the store has more events."""
+        return False
+
     def split(
         self,
         offsets: Int64[ndarray, " users+1"],

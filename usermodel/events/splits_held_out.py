@@ -37,6 +37,11 @@ class UserSplitConfig(SplitBase):
     test: float = Field(default=0.1, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def holds_when_grown(self) -> bool:
+        """A user's part depends on the id alone."""
+        return True
+
     def split(
         self,
         offsets: Int64[ndarray, " users+1"],

@@ -30,6 +30,11 @@ class GlobalTimeConfig(SplitBase):
     valid_quantile: float = Field(default=0.8, gt=0, lt=1)
     test_quantile: float = Field(default=0.9, gt=0, lt=1)
 
+    @property
+    def holds_when_grown(self) -> bool:
+        """Given moments stay; quantiles move with the events."""
+        return self.valid_from is not None and self.test_from is not None
+
     def split(
         self,
         offsets: Int64[ndarray, " users+1"],
@@ -81,6 +86,11 @@ class RollingConfig(SplitBase):
     fold: int = Field(default=0, ge=0)
     n_folds: int = Field(default=3, ge=1)
     window: float = Field(default=0.1, gt=0, lt=1)
+
+    @property
+    def holds_when_grown(self) -> bool:
+        """Given moments stay; quantiles move with the events."""
+        return bool(self.folds)
 
     def split(
         self,

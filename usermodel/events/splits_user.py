@@ -28,6 +28,11 @@ class LeaveLastOutConfig(SplitBase):
     kind: Literal["leave-last-out"] = "leave-last-out"
     k: int = Field(default=1, ge=1)
 
+    @property
+    def holds_when_grown(self) -> bool:
+        """A training target has later events behind it, and keeps them; but a user of 2 to ``k`` events trains on all."""
+        return self.k == 1
+
     def split(
         self,
         offsets: Int64[ndarray, " users+1"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +135,21 @@ class Vocabulary:
             digest.update(_text_bytes(text))
         return digest.hexdigest()
 
+    def ids_of(self, values: Iterable[str] | Iterable[int], where: str = "users") -> pl.Series:
+        """Ids that a caller listed, as a series of the type of these.
+
+        Raises:
+            DataError: One text instead of a list, or values of another type; ``where`` is named.
+        """
+        wanted = int if self.kind == "int" else str
+        listed = [values] if isinstance(values, str) else list(values)
+        odd = [value for value in listed if not isinstance(value, wanted)]
+        if odd or isinstance(values, str):
+            found = f"{odd[0] if odd else values!r} of type {type(odd[0] if odd else values).__name__}"
+            do = f"Pass a list, such as {where}=['u1'], of ids as they are in the store."
+            raise DataError(where, expected=f"a list of {wanted.__name__} ids", found=found, do=do)
+        return pl.Series(_COLUMN, listed, dtype=_DTYPES[self.kind])
+
     def is_extended_by(self, other: Vocabulary) -> bool:
         """Whether ``other`` starts with exactly these ids."""
         return (
@@ -143,10 +159,14 @@ class Vocabulary:
     def require_extended_by(self, other: Vocabulary, ours: str, theirs: str) -> None:
         """Raise `MismatchError` that names both sides unless ``other`` starts with these ids."""
         if not self.is_extended_by(other):
+            kind = "" if other.kind == self.kind else f"{other.kind} "
+            found = f"{len(other):,} other {kind}ids"
+            if other.is_extended_by(self):
+                found = f"only the first {len(other):,} of them"
             raise MismatchError(
                 theirs,
                 expected=f"a vocabulary that starts with the {len(self):,} ids of {ours} ({self.hash[:12]})",
-                found=f"{len(other):,} other ids ({other.hash[:12]})",
+                found=f"{found} ({other.hash[:12]})",
                 do="Build the store from the same vocabulary, or pretrain on this store.",
             )
 

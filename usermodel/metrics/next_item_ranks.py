@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy import ndarray
 from torch import Tensor
 
-from usermodel.embedding_table import Scorer
+from usermodel.embedding_table import Scorer, unknown_items
 from usermodel.errors import DataError, MismatchError, NumericError
 from usermodel.metrics.ranking import Ranks
 from usermodel.sampling.protocol import Examples
@@ -26,6 +26,9 @@ def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ra
     Seen is the user's whole history before the target, not only the slice that the encoder read. The target is never
     counted as seen, even when it repeats.
 
+    Items that the scorer does not know (`Scorer`) rank below all others and level with each other. Such a target is a miss
+    unless the scorer's own items run out within the cut-off.
+
     Args:
         scorer: Scores of all items for some users.
         store: Holds the histories and the targets.
@@ -33,11 +36,13 @@ def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ra
 
     Raises:
         DataError: An example has no target.
-        MismatchError: The scorer knows another number of items.
+        MismatchError: The scorer's items, known and unknown, are not as many as the store's.
         NumericError: A score is not finite.
     """
-    if scorer.n_items != store.n_items:
-        found, do = f"{scorer.n_items:,} items", "Score the items of this store."
+    unknown = unknown_items(scorer)
+    if scorer.n_items + unknown != store.n_items:
+        more = f" and {unknown:,} unknown ones" if unknown else ""
+        found, do = f"{scorer.n_items:,} items{more}", "Score the items of this store."
         raise MismatchError("scorer", expected=f"{store.n_items:,} items", found=found, do=do)
     lacking = np.flatnonzero(examples.target_stop <= examples.target_start)
     if len(lacking):
@@ -55,12 +60,13 @@ def _count(scorer: Scorer, store: SequenceStore, examples: Examples) -> Int64[nd
     """Items above the target, others equal to it, and items seen."""
     scores = _scores(scorer, store, examples)
     target = store.items[examples.target_start].astype(np.int64) - 1
-    wanted = scores.gather(1, torch.from_numpy(target)[:, None])
+    wanted = _scores_of(scores, np.arange(len(examples)), target)[:, None]
     higher, equal = (scores > wanted).sum(1).numpy(), (scores == wanted).sum(1).numpy() - 1
+    equal += unknown_items(scorer) * (target >= scorer.n_items)
     row, column = seen_items(store, examples)
     keep = column != target[row]
     row, column = row[keep], column[keep]
-    seen = scores[torch.from_numpy(row), torch.from_numpy(column)]
+    seen = _scores_of(scores, row, column)
     own = wanted[torch.from_numpy(row), 0]
     n = len(examples)
     return np.stack(
@@ -72,9 +78,19 @@ def _count(scorer: Scorer, store: SequenceStore, examples: Examples) -> Int64[nd
     )
 
 
+def _scores_of(
+    scores: Float[Tensor, "batch items"], row: Int64[ndarray, " n"], column: Int64[ndarray, " n"]
+) -> Float[Tensor, " n"]:
+    """Scores of items one by one; those beyond the last column are unknown, and below every finite score."""
+    known = column < scores.shape[1]
+    out = scores.new_full((len(row),), -torch.inf)
+    out[torch.from_numpy(known)] = scores[torch.from_numpy(row[known]), torch.from_numpy(column[known])]
+    return out
+
+
 def _scores(scorer: Scorer, store: SequenceStore, examples: Examples) -> Float[Tensor, "batch items"]:
     scores = scorer.scores(examples.user)
-    wanted = (len(examples), store.n_items)
+    wanted = (len(examples), scorer.n_items)
     if tuple(scores.shape) != wanted:
         found, do = f"{tuple(scores.shape)}", "Mend the scorer: one row per user, one column per item."
         raise MismatchError("scores", expected=f"shape {wanted}", found=found, do=do)

@@ -130,7 +130,7 @@ class ItemIndex:
         Args:
             users: User vectors of the same encoder.
             k: Items a user; fewer only when nothing else is left.
-            exclude_seen: A store whose events of a user are left out of the user's list.
+            exclude_seen: A store whose events of a user are left out of the user's list; it may have grown since.
 
         Returns:
             Columns ``user_id rank item_id score``, ranks from 1, best first.
@@ -172,7 +172,7 @@ class ItemIndex:
     def _seen(
         self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str] | None
     ) -> tuple[ndarray, ndarray]:
-        """Positions each user has seen, as (offsets, positions)."""
+        """Positions each user has seen, as (offsets, positions); items that came after the index have none."""
         if store is None:
             return np.zeros(len(users) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
         store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
@@ -181,7 +181,9 @@ class ItemIndex:
         lengths = np.diff(store.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         index = np.repeat(store.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return offsets, store.items[index].astype(np.int64) - 1
+        positions = store.items[index].astype(np.int64) - 1
+        known = positions < len(self)
+        return np.concatenate([[0], np.cumsum(known)])[offsets], positions[known]
 
 
 def _items_of(path: Path, allow_modules: Sequence[str]) -> EmbeddingTable:

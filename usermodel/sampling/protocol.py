@@ -11,6 +11,7 @@ from numpy import ndarray
 from usermodel.config import Config
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.unknown import UnknownEvents
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,26 @@ class Examples:
         )
 
     @staticmethod
-    def histories(store: SequenceStore, users: ndarray, stop: ndarray, max_history: int) -> Examples:
+    def histories(
+        store: SequenceStore, users: ndarray, stop: ndarray, max_history: int, n_items: int | None = None
+    ) -> Examples:
         """One example per user: the last ``max_history`` events before row ``stop``, and the event at ``stop`` as target.
 
         Where ``stop`` ends the user's history there is no target, and the prediction is made just after the last event.
+
+        Args:
+            store: Holds the events.
+            users: Positions of the users.
+            stop: Row after the last event that may be read, for each.
+            max_history: Events to read.
+            n_items: Items that the encoder knows, 1 to ``n_items``; None means all. Events of others lie inside the slices
+                but do not count towards ``max_history``: whoever reads a slice skips them.
         """
         users, stop = users.astype(np.int64), stop.astype(np.int64)
         first, end = store.offsets[users], store.offsets[users + 1]
         assert bool(np.all((first <= stop) & (stop <= end))), "a history stops outside its user"
-        start = np.maximum(first, stop - max_history)
+        unknown = UnknownEvents() if n_items is None else store.unknown(n_items)
+        start = unknown.latest(first, stop, max_history)
         target_stop = np.minimum(stop + 1, end)
         times = store.times
         last = np.maximum(stop - 1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,8 @@ from usermodel.store.order import by_time, by_user
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.tables import copy_tables
 
+#: Fact in the manifest: content hashes of the stores whose events are all here, but for forgotten users.
+GROWN_FROM: Final = "grown_from"
 _REBUILD = "Build the store again from all logs."
 
 
@@ -31,8 +33,10 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
     """Add the events of a new log to a store.
 
     Users, items, event types, sessions and categories of the store keep their numbers, and new ones follow, so the
-    vocabularies of the new store extend the old ones. The result is the one of ``build_store(old log + new log, vocabulary=store)``, to the byte. Events of one user with equal times stay in the
-    order in which they were added. Rows of side tables stay; an event that was in the old log already is counted twice.
+    vocabularies of the new store extend the old ones. The result is the one of
+    ``build_store(old log + new log, vocabulary=store)``, to the byte; the manifest also names the stores that it has grown
+    from. Events of one user with equal times stay in the order in which they were added. Rows of side tables stay; an event
+    that was in the old log already is counted twice.
 
     Args:
         store: The store to extend.
@@ -44,11 +48,13 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
 
     Raises:
         DataError: The store has a k-core, which new events may not obey, or knows no times.
-        MismatchError: Ids of another type, times of another kind, or other columns than in the store.
+        MismatchError: Ids of another type, times of another kind, or other columns than in the store; or the store was
+            replaced since it was opened, as an earlier ``append`` in place does.
         OutputExistsError: ``out`` exists.
     """
     target = store.path if out is None else Path(out)
     require_appendable(store, out)
+    store.require_current()
     log = log if isinstance(log, EventLog) else read_events(log)
     _require_alike(store, log)
     events = log.frame.select(USER, ITEM, TIME, *log.features).collect()
@@ -65,6 +71,9 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
         more = row_counts(log, events.height, events.height)
         rows = {**more, **store.meta["rows"]}
         draft.meta["rows"] = {name: store.meta["rows"].get(name, 0) + more.get(name, 0) for name in rows}
+        draft.meta[GROWN_FROM] = [*store.meta.get(GROWN_FROM, ()), store.content_hash]
+        # Whoever replaced the store in the meantime may have forgotten users, who must not come back.
+        store.require_current()
     return SequenceStore.open(target)
 
 

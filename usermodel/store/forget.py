@@ -65,7 +65,9 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
 
     Raises:
         DataError: Ids of another type, or nobody would be left.
+        MismatchError: The store was replaced since it was opened: users forgotten in between would come back.
     """
+    store.require_current()
     asked = users.drop_nulls().unique()
     index = store.users.encode(asked)
     rows = index[index > 0] - 1
@@ -93,6 +95,7 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
             "accepted": counts["accepted"] - events,
             "forgotten": counts.get("forgotten", 0) + events,
         }
+        store.require_current()
     unknown = len(asked) - len(rows)
     return Receipt(str(store.path), len(asked), len(rows), unknown, events, tables, bad_rows)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -27,6 +28,11 @@ from usermodel.schema import (
     is_coded,
     require_context,
 )
+from usermodel.store.checks import check_events, check_structure
+from usermodel.store.unknown import UnknownEvents
+
+if TYPE_CHECKING:
+    from usermodel.store.forget import Receipt
 
 KIND: Final = "store"
 _AGAIN: Final = "Ingest again."
@@ -52,6 +58,7 @@ class SequenceStore:
         self.meta: dict[str, Any] = found.meta
         self.content_hash = found.content_hash
         self._categories: dict[str, Vocabulary] = {}
+        self._unknown: dict[int, UnknownEvents] = {}
         try:
             self.context: dict[str, ContextKind] = dict(self.meta.get("context", {}))
             # Only names of ours, and names without any sign of a path, become file names.
@@ -60,11 +67,13 @@ class SequenceStore:
             self._features = {name: self._column(name) for name in names}
             coded = [name for name in names if is_coded(name, self.context)]
             self._hashes = {name: self.meta["categories"][name]["hash"] for name in coded}
-            self._check(deep=verify)
+            check_structure(self)
+            if verify:
+                check_events(self)
         except IntegrityError:
             raise
         except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged("the facts of a store in its manifest", f"{error!r:.80}") from None
+            raise self.damaged("the facts of a store in its manifest", f"{error!r:.80}") from None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, verify: bool = False) -> SequenceStore:
@@ -199,6 +208,22 @@ class SequenceStore:
         before = np.arange(self.n_events) < np.repeat(stop, np.diff(self.offsets))
         return np.bincount(self.items[before], minlength=self.n_items + 1)
 
+    def unknown(self, n_items: int) -> UnknownEvents:
+        """Events whose item is not among the first ``n_items``, which is all that an older encoder knows.
+
+        One pass over the items, the first time; none when the store has no further items.
+
+        Raises:
+            IntegrityError: An item index that the vocabulary lacks.
+        """
+        if n_items not in self._unknown:
+            found = UnknownEvents.find(self.items if n_items < self.n_items else self.items[:0], n_items)
+            highest = int(self.items[found.rows].max(initial=0))
+            if highest > self.n_items:
+                raise self.damaged(f"item indices 1 to {self.n_items:,}", f"the index {highest}")
+            self._unknown[n_items] = found
+        return self._unknown[n_items]
+
     def table(self, name: str) -> pl.DataFrame:
         """A side table (``impressions``, ``labels``, ``items``, ``users``), with ``user_row`` and ``item_index``.
 
@@ -214,6 +239,25 @@ class SequenceStore:
         from usermodel.store.append import append
 
         return append(self, log, None if out is None else Path(out))
+
+    def forget(self, users: Iterable[str] | Iterable[int]) -> Receipt:
+        """Remove users from the folder, physically, see `usermodel.store.forget.forget`; then open the store again."""
+        from usermodel.store.forget import forget
+
+        return forget(self, self.users.ids_of(users))
+
+    def require_current(self) -> manifest.Manifest:
+        """The manifest in the folder, if it is still that of this object.
+
+        Raises:
+            MismatchError: The store was replaced since it was opened.
+        """
+        now = manifest.read(self.path, KIND)
+        if now.content_hash != self.content_hash:
+            expected, found = f"store {self.content_hash[:12]}", now.content_hash[:12]
+            do = "The store was replaced; open it again."
+            raise MismatchError(str(self.path), expected=expected, found=found, do=do)
+        return now
 
     def _column(self, name: str) -> ndarray:
         path = self.path / f"{name}.npy"
@@ -232,52 +276,11 @@ class SequenceStore:
         """A vocabulary, which is read late: by then somebody may have replaced the store."""
         vocabulary = Vocabulary.load(self.path / f"{name}.parquet")
         if vocabulary.hash != content:
-            raise self._damaged(f"the {name} that its manifest names", f"{len(vocabulary):,} other ids")
+            raise self.damaged(f"the {name} that its manifest names", f"{len(vocabulary):,} other ids")
         return vocabulary
 
-    def _check(self, *, deep: bool) -> None:
-        """Structure: a repaired hash must not be enough to read outside a column."""
-        offsets, items, times = self.offsets, self.items, self.times
-        n_users, n_events = self.n_users, self.n_events
-        fits = (
-            offsets.dtype == np.int64 and offsets.shape == (n_users + 1,) and n_users > 0,
-            items.dtype == np.int32 and items.shape == (n_events,),
-            times.dtype == np.int64 and times.shape == (n_events,),
-        )
-        if not all(fits):
-            found = f"columns of shape {offsets.shape}, {items.shape}, {times.shape}"
-            raise self._damaged(f"{n_users:,} users with {n_events:,} events", found)
-        if offsets[0] != 0 or offsets[-1] != n_events or bool((np.diff(offsets) < 0).any()):
-            raise self._damaged("offsets that rise from 0 to the number of events", "others")
-        if self.time_kind not in get_args(TimeKind):
-            raise self._damaged(f"a time_kind of {get_args(TimeKind)}", repr(self.time_kind))
-        for name, column in self._features.items():
-            codes = has_codes(name, self.context)
-            if column.shape != (n_events,) or column.dtype.kind not in ("i" if codes else "if"):
-                raise self._damaged(f"{name} as {n_events:,} numbers", f"{column.dtype} {column.shape}")
-        if deep:
-            self._check_events()
-
-    def _check_events(self) -> None:
-        items, times, first = self.items, self.times, self.offsets[1:-1]
-        if not 1 <= int(items.min()) <= int(items.max()) <= self.n_items:
-            raise self._damaged(f"item indices 1 to {self.n_items:,}", f"{items.min()} to {items.max()}")
-        falls = np.diff(times) < 0
-        falls[first[(first > 0) & (first < len(times))] - 1] = False
-        if falls.any():
-            raise self._damaged(
-                "times that never fall within a user", f"a fall at row {int(falls.argmax()) + 1:,}"
-            )
-        if len(self.vocabulary) != self.n_items or len(self.users) != self.n_users:
-            found = f"{len(self.vocabulary):,} and {len(self.users):,}"
-            raise self._damaged(f"{self.n_items:,} item ids and {self.n_users:,} user ids", found)
-        for name, categories in self.all_categories().items():
-            codes = self.feature(name)
-            if not 0 <= int(codes.min()) <= int(codes.max()) <= len(categories):
-                found = f"{codes.min()} to {codes.max()}"
-                raise self._damaged(f"codes of {name} from 0 to {len(categories):,}", found)
-
-    def _damaged(self, expected: str, found: str) -> IntegrityError:
+    def damaged(self, expected: str, found: str) -> IntegrityError:
+        """The error of a folder whose manifest says one thing and whose files another."""
         return IntegrityError(str(self.path), expected=expected, found=found, do=_AGAIN)
 
 

@@ -13,11 +13,11 @@ from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from usermodel import manifest
-from usermodel.errors import DataError, IntegrityError, MismatchError, nearest
+from usermodel.errors import DataError, IntegrityError, nearest
 from usermodel.events.parquet import read_parquet, write_parquet
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import ITEM, PREDICTION_TIME, TIME, USER
-from usermodel.store.sequence_store import KIND, SequenceStore
+from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.table_input import ITEM_INDEX, NAMES, USER_ROW
 
 FOLDER: Final = "tables"
@@ -99,12 +99,7 @@ def load_table(store: SequenceStore, name: str) -> pl.DataFrame:
         do = f"Ingest with --{options[name]}." if name in options else nearest(name, options)
         raise DataError(name, expected="a table of this store", found=", ".join(there) or "none", do=do)
     path = store.path / FOLDER / f"{name}.parquet"
-    there_now = manifest.read(store.path, KIND)
-    if there_now.content_hash != store.content_hash:
-        expected, found = f"store {store.content_hash[:12]}", there_now.content_hash[:12]
-        raise MismatchError(
-            str(store.path), expected=expected, found=found, do="The store was replaced; open it again."
-        )
+    there_now = store.require_current()
     if manifest.sha256(path) != there_now.files[f"{FOLDER}/{path.name}"]["sha256"]:
         do = "Ingest again."
         raise IntegrityError(str(path), expected="the sha256 of its manifest", found="other bytes", do=do)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from usermodel.embedding_table import Scorer
+from usermodel.embedding_table import Scorer, unknown_items
 from usermodel.errors import DataError, MismatchError
 from usermodel.events.splits import LeaveLastOutConfig, SplitConfig, split_hash
 from usermodel.metrics.next_item_ranks import rank_targets
@@ -28,6 +28,7 @@ class NextItem:
         split: Which event of a user is the target.
         max_history: Events the encoder reads; seen items are those of the whole history all the same.
         ks: Cut-offs.
+        n_items: Items that the encoder knows, when the store has grown since; None means all. See `Examples.histories`.
     """
 
     part: Literal["valid", "test"] = "test"
@@ -35,6 +36,7 @@ class NextItem:
     max_history: int = 50
     ks: tuple[int, ...] = (5, 10, 20)
     card: TaskCard = CARD
+    n_items: int | None = None
 
     def requests(self, store: SequenceStore) -> Examples:
         """One example per user with a target in the part.
@@ -46,7 +48,7 @@ class NextItem:
         if not len(users):
             do = "Ingest longer histories, or use another split."
             raise DataError(str(store.path), expected=f"a {self.part} target", found="none", do=do)
-        examples = Examples.histories(store, users, rows, self.max_history)
+        examples = Examples.histories(store, users, rows, self.max_history, self.n_items)
         # The promise of every number here: the input ends before the target in (time, file position).
         assert bool(np.all(store.times[examples.stop - 1] <= store.times[examples.target_start]))
         return examples
@@ -60,7 +62,9 @@ class NextItem:
         self._require_same_split(scorer, store)
         ranks = rank_targets(scorer, store, labels)
         names = [f"{kind}@{k}" for k in self.ks for kind in ("hit", "ndcg")] + ["mrr"]
-        return [TaskResult.of(name, ranks.metric(name), definition(name)) for name in names]
+        n_unknown = int((store.items[labels.target_start] > scorer.n_items).sum())
+        rule = "; items that the scorer does not know: below all others" if unknown_items(scorer) else ""
+        return [TaskResult.of(name, ranks.metric(name), definition(name) + rule, n_unknown) for name in names]
 
     def _require_same_split(self, scorer: Scorer, store: SequenceStore) -> None:
         fitted_on = getattr(scorer, "fitted_on", None)

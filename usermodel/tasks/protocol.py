@@ -33,6 +33,7 @@ class TaskResult:
         low: Lower end of the 95 % interval over users, normal approximation; None for a single user.
         high: Upper end.
         definition: What the number means.
+        n_unknown_targets: Those of the ``n`` whose target the scorer does not know.
     """
 
     metric: str
@@ -41,15 +42,15 @@ class TaskResult:
     low: float | None
     high: float | None
     definition: str
+    n_unknown_targets: int = 0
 
     @staticmethod
-    def of(metric: str, values: ndarray, definition: str) -> TaskResult:
+    def of(metric: str, values: ndarray, definition: str, n_unknown_targets: int = 0) -> TaskResult:
         """Mean and interval of per-user values."""
-        mean = float(values.mean())
-        if len(values) < 2:
-            return TaskResult(metric, mean, len(values), None, None, definition)
-        half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
-        return TaskResult(metric, mean, len(values), mean - half, mean + half, definition)
+        mean, n = float(values.mean()), len(values)
+        half = 1.96 * float(values.std(ddof=1)) / n**0.5 if n > 1 else None
+        low, high = (None, None) if half is None else (mean - half, mean + half)
+        return TaskResult(metric, mean, n, low, high, definition, n_unknown_targets)
 
     def row(self) -> dict[str, Any]:
         """Flat plain data."""
