@@ -43,8 +43,7 @@ def build_store(
         min_user_events: k-core: events every user must have after filtering.
         min_item_events: k-core: events every item must have after filtering.
         vocabulary: Users and items that keep their index, with or without events here: a pair of vocabularies, or an
-            older store, whose event types, sessions and categories then keep their codes too. New ones follow, sorted
-            among themselves.
+            older store, whose categories and sessions then keep their codes too. New ones follow, sorted among themselves.
         overwrite: Replace a store that is already there.
         **tables: ``impressions= labels= items_table= users_table=``: frames, or paths of Parquet or CSV files in the
             types of `schema`. Rows about users or items that are not in the store are counted and left out.
@@ -70,8 +69,8 @@ def build_store(
             write_quarantine(log.rejects, draft.path / QUARANTINE)
         if side:
             draft.meta[FOLDER] = write_tables(side, coded.users, coded.items, draft.path)
-        fitted = ["vocabulary", "k_core", *(["categories"] if "categories" in draft.meta else [])]
-        draft.meta["fitted_on"] = dict.fromkeys(fitted, "all")
+        fitted = {"vocabulary", "k_core"} | ({"categories"} & draft.meta.keys())
+        draft.meta["fitted_on"] = dict.fromkeys(sorted(fitted), "all")
         rounds = [list(one) for one in coded.rounds]
         draft.meta["k_core"] = {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds}
         draft.meta["rows"] = row_counts(log, events.height, len(coded.item))
