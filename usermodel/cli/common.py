@@ -105,6 +105,11 @@ class Rate(ProgressColumn):
         return Text(f"{speed:,.0f} {self.unit}/s" if speed else f"- {self.unit}/s")
 
 
+def with_rows(update: Callable[..., None]) -> Callable[[int, int, int], None]:
+    """Show the progress of a reading: bytes on the bar, rows beside it."""
+    return lambda done, total, rows: update(done, total, f"{rows:,} rows")
+
+
 @contextlib.contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
     """A progress bar with rate and time left; silent when standard error is not a terminal.
