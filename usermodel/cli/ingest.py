@@ -110,8 +110,7 @@ def _build(logs: list[str], out: Path, options: dict[str, Any], rest: dict[str, 
     with common.progress("reading", "bytes") as update:
         log = read_events(logs, on_progress=common.with_rows(update), **options)
     with common.progress("building", "steps") as update:
-        update(0, None)
-        store = build_store(log, out, **rest)
+        store = build_store(log, out, on_progress=update, **rest)
     rows = store.meta["rows"]
     parts = [
         f"{name.replace('_', ' ')} {rows[name]:,}"

@@ -69,6 +69,7 @@ class LogFile:
             while data := stream.read(size):
                 self.bytes_read = raw.tell()
                 yield data
+        self.bytes_read = self.size
 
     def open(self, buffer: int = 1) -> Any:
         """A handle that reads anywhere in the file; on an object store, one that notes why it fails.

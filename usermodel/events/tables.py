@@ -98,6 +98,8 @@ def _pieces(
         file.bytes_read = place(number, row - 1 + frame.height)
         yield numbered(str(file), frame, row)
         row += frame.height
+    # Behind the last row stands what says so.
+    file.bytes_read = file.size
 
 
 def hive(inside: str) -> dict[str, str]:

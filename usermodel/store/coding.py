@@ -14,6 +14,7 @@ from usermodel.events.event_log import Columnwise
 from usermodel.events.filters import k_core
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import ITEM, USER
+from usermodel.store.steps import CODE_ITEMS, CODE_USERS, K_CORE, Steps
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ class Coded:
 
 
 def code_events(
-    events: pl.DataFrame | Columnwise, core: tuple[int, int], known: Known | None = None
+    events: pl.DataFrame | Columnwise,
+    core: tuple[int, int],
+    known: Known | None = None,
+    steps: Steps | None = None,
 ) -> tuple[Coded, Int32[ndarray, " events"]]:
     """Number users and items.
 
@@ -63,6 +67,7 @@ def code_events(
         events: Rows with ``user_id`` and ``item_id``.
         core: Events that every user and every item must keep.
         known: Users and items that have a number already; new ones follow them, sorted among themselves.
+        steps: Told of what begins.
 
     Returns:
         The events, and the user of each, 0 to n_users - 1: apart, because it can be let go once they are grouped.
@@ -71,8 +76,12 @@ def code_events(
         DataError: Empty ids, or ids of another type than the known ones.
     """
     # All distinct ids, in order; what the k-core takes away is dropped from them below.
+    steps = steps or Steps()
+    steps.begin(CODE_USERS)
     all_users, user = Vocabulary.fit(events[USER])
+    steps.begin(CODE_ITEMS)
     all_items, item = Vocabulary.fit(events[ITEM])
+    steps.begin(K_CORE)
     keep, rounds = k_core(user, item, *core)
     everything = bool(keep.all())
     if not everything:

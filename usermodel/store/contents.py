@@ -16,6 +16,7 @@ from usermodel.events.codes import take
 from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import EVENT_TYPE, RATING
+from usermodel.store.steps import Steps, column
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,20 @@ class Contents:
     features: Mapping[str, Callable[[], ndarray]] = field(default_factory=dict)
     event_types: tuple[str, ...] = ()
 
-    def write(self, folder: Path) -> None:
-        """Write every column and both vocabularies into an empty folder."""
+    def write(self, folder: Path, steps: Steps | None = None) -> None:
+        """Write every column and both vocabularies into an empty folder; ``steps`` is told of each."""
+        begin = (steps or Steps()).begin
         # np.save writes through the file, not through a memory map: a full disk is then an error, never a SIGBUS.
-        np.save(folder / "offsets.npy", self.offsets)
-        np.save(folder / "items.npy", self.item_index)
-        np.save(folder / "times.npy", self.times)
-        for name, column in self.features.items():
-            np.save(folder / f"{name}.npy", column())
-        self.items.save(folder / "vocabulary.parquet")
-        self.users.save(folder / "users.parquet")
+        fixed = {"offsets": self.offsets, "items": self.item_index, "times": self.times}
+        for name, values in fixed.items():
+            begin(column(name))
+            np.save(folder / f"{name}.npy", values)
+        for name, make in self.features.items():
+            begin(column(name))
+            np.save(folder / f"{name}.npy", make())
+        for name, vocabulary in (("vocabulary", self.items), ("users", self.users)):
+            begin(column(name))
+            vocabulary.save(folder / f"{name}.parquet")
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says about these columns."""
