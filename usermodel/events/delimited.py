@@ -83,6 +83,9 @@ class Delimited:
             return None
         if self.quote and not _well_quoted(data, separator):
             return None
+        # The fast parser drops a byte-order mark. That of the file is gone already; another one is part of an id.
+        if data.startswith(b"\xef\xbb\xbf"):
+            return None
         rows = data.count(b"\n") + (not data.endswith(b"\n"))
         separators = data.count(separator)
         if len(separator) > 1:

@@ -31,19 +31,20 @@ class RowError(ValueError):
 def sequences(path: LogFile, *, pairs: bool = False) -> Iterator[Piece]:
     """``user item item ...`` per line, oldest first; ``pairs`` allows exactly one item a line.
 
-    Columns are ``user_id`` and ``item_id``; the order of the rows is the order of the events.
+    A line with a user alone is a bad row. Columns are ``user_id`` and ``item_id``; the order of the rows is the order of the events.
     """
     for block in text_blocks(path):
         lines, rejects = _lines(block, str(path))
         words = lines["text"].str.strip_chars(" \t\r").str.replace_all(r"[ \t]+", " ").str.split(" ")
         count = words.list.len()
-        if pairs:
-            for at in (count != 2).arg_true():
-                reason = f"{count[at]} words where a pair has 2"
-                rejects.append(Reject("D004", str(path), lines["line"][at], "", lines["text"][at], reason))
-            words, lines = words.filter(count == 2), lines.filter(count == 2)
+        good = count == 2 if pairs else count > 1
+        for at in (~good).arg_true():
+            reason = f"{count[at]} words where a pair has 2" if pairs else ""
+            code = "D004" if pairs else "D007"
+            rejects.append(Reject(code, str(path), lines["line"][at], "", lines["text"][at], reason))
+        words, lines = words.filter(good), lines.filter(good)
         frame = pl.DataFrame({"line": lines["line"], USER: words.list.first(), ITEM: words.list.slice(1)})
-        frame = frame.explode(ITEM).drop_nulls(ITEM)
+        frame = frame.explode(ITEM)
         yield Piece(str(path), frame.drop("line"), frame["line"].to_numpy(), rejects)
 
 
