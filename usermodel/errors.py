@@ -64,7 +64,7 @@ class IntegrityError(UserModelError, ValueError):
 
 
 class StorageError(UserModelError, OSError):
-    """The disk said no: full, read-only, failing."""
+    """The disk or the object store said no: full, read-only, no access, failing."""
 
     exit_code = 5
 

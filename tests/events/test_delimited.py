@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from usermodel.events.delimited import Delimited, OpenQuoteError, QuoteError, quoted_fields
+from usermodel.events.readers import read_events
 from usermodel.events.text_blocks import TextBlock
 
 NAMES = ["a", "b", "c"]
@@ -123,3 +124,10 @@ def test_a_field_over_several_lines_has_the_number_of_its_first():
 def test_a_field_of_any_length():
     text = f'"{"x" * 200_000}",b,c\n"d\ne",f,g\n'
     assert both(DIALECTS[0], text)[1][0][0][0] == "x" * 200_000
+
+
+def test_a_second_byte_order_mark_is_part_of_an_id(tmp_path):
+    path = tmp_path / "ratings.dat"
+    path.write_text("\ufeff\ufeffa::x::5::1700000000\nb::x::5::1700000000\n")
+    log = read_events(path, format="movielens")
+    assert log.frame.collect()["user_id"].to_list() == ["\ufeffa", "b"]

@@ -238,10 +238,13 @@ def test_only_an_order(tmp_path):
 @pytest.mark.parametrize(("name", "pack"), [("s.txt", bytes), ("s.txt.gz", gzip.compress)])
 def test_sequences(tmp_path, name, pack):
     text = "\ufeffu1 a b\r\nlonely\n\n u2\tx\u2028y  z \nu1 c\n"
-    log = read_events(put(tmp_path, pack(text.encode()), name), format="sequences")
+    log = read_events(put(tmp_path, pack(text.encode()), name), format="sequences", bad_rows="quarantine")
     expected = [("u1", "a", 0), ("u1", "b", 1), ("u2", "x\u2028y", 0), ("u2", "z", 1), ("u1", "c", 2)]
     assert rows(log) == expected
     assert log.time_kind == "order"
+    # A line without an item is no event, and is counted all the same.
+    assert [(one.code, one.line, one.raw) for one in log.rejects] == [("D007", 2, "lonely")]
+    assert log.accounting["rows_read"] == len(expected) + 1
 
 
 def test_the_order_of_sequences_goes_on_in_the_next_file(tmp_path):
@@ -460,10 +463,18 @@ def test_a_truncated_archive(tmp_path, cut):
         assert message.startswith(f"{tmp_path / name}: expected a whole file; found ")
 
 
-@pytest.mark.parametrize("text", ["", "\n \n", "lonely\n"])
+@pytest.mark.parametrize("text", ["", "\n \n"])
 def test_sequences_without_events(tmp_path, text):
     message = refusal(put(tmp_path, text, "s.txt"), format="sequences")
     assert message.endswith("s.txt: expected at least one event; found no row. Check the export.")
+
+
+def test_a_user_without_items(tmp_path):
+    path = put(tmp_path, "u a\nlonely\n", "s.txt")
+    expected = "a user and at least one item in every line"
+    assert refusal(path, format="sequences") == (
+        f"{path}:2: expected {expected}; found 'lonely' (1 of 2 rows). {MEND}"
+    )
 
 
 def test_sequences_of_other_bytes(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from usermodel.errors import DataError
 from usermodel.events import text_blocks as module
 from usermodel.events.readers import read_events
+from usermodel.events.sources import local_file
 from usermodel.events.text_blocks import text_blocks
 
 LINES = st.lists(st.text("ab\r,é", max_size=6), max_size=12).map("\n".join)
@@ -22,7 +23,7 @@ def test_blocks_are_the_file(tmp_path_factory, text, size, packed, quoted):
     path.write_bytes(gzip.compress(data) if packed else data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_BYTES", size)
-        blocks = list(text_blocks(path, quoted=quoted))
+        blocks = list(text_blocks(local_file(path), quoted=quoted))
     assert b"".join(block.data for block in blocks) == data
     at = 0
     for block in blocks:
@@ -49,7 +50,7 @@ def test_a_line_without_end(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"more than 50 bytes without a line end in line 2\. Check the format\.$"
     ):
-        list(text_blocks(path))
+        list(text_blocks(local_file(path)))
 
 
 @pytest.mark.parametrize("size", [20, 1 << 20])
@@ -58,7 +59,7 @@ def test_a_cut_archive_says_how_far_it_was_whole(tmp_path, monkeypatch, size):
     path = tmp_path / "log.csv.gz"
     path.write_bytes(gzip.compress(b"".join(b"%d\n" % n for n in range(5_000)))[:-40])
     with pytest.raises(DataError) as caught:
-        list(text_blocks(path))
+        list(text_blocks(local_file(path)))
     found = re.search(
         r"^D002 .*: expected a whole file; found .* after ([\d,]+) whole lines\. Copy it again\.$",
         str(caught.value),
@@ -69,4 +70,4 @@ def test_a_cut_archive_says_how_far_it_was_whole(tmp_path, monkeypatch, size):
 
 def test_an_empty_file_has_no_block(tmp_path):
     (tmp_path / "log.csv").touch()
-    assert not list(text_blocks(tmp_path / "log.csv"))
+    assert not list(text_blocks(local_file(tmp_path / "log.csv")))

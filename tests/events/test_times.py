@@ -250,3 +250,11 @@ def test_two_units_in_one_column_are_refused_with_their_counts(data):
         parse(values)
     assert f"{n_first} in {first} (first: log.csv:1)" in str(caught.value)
     assert f"{n_second} in {second} (first: log.csv:{n_first + 1})" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["2024-01-01T00:00:00Z", "1704067200"])
+def test_a_block_without_times_decides_nothing(text):
+    assert read(["", "", text, text], blocks=2) == (
+        [None, None, *[1_704_067_200_000_000] * 2],
+        {"D013": [1, 2]},
+    )

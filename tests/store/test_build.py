@@ -211,6 +211,16 @@ def test_the_account_of_the_reader_goes_on(tiny_log, tmp_path):
     assert store.meta["repeated_rows"] == 5
 
 
+def test_every_step_is_told_once_in_order(tiny_log, tmp_path):
+    log = read_events(tiny_log, event_type="kind", watch_time="play_ms")
+    seen = []
+    build_store(log, tmp_path / "store", on_progress=lambda *now: seen.append(now), items_table=pl.DataFrame({"item_id": ["i1"]}))  # fmt: skip
+    written = ["offsets", "items", "times", "event_type", "watch_time_ms", "vocabulary", "users"]
+    names = ["numbering users", "numbering items", "k-core", "grouping by user", "ordering by time"]
+    names += [f"writing {name}" for name in written] + ["side tables", "hashing and flushing"]
+    assert seen == [(number, 14, name) for number, name in enumerate([*names, ""])]
+
+
 @pytest.mark.parametrize("id_type", ["string", "int"])
 def test_categories_integers_and_text_give_one_store(tmp_path, id_type):
     rng = np.random.default_rng(0)

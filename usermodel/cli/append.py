@@ -24,7 +24,7 @@ def append(
     store: common.StorePath,
     logs: Annotated[
         list[str],
-        typer.Argument(metavar="LOG...", help="New logs: files, folders or globs.", show_default=False),
+        typer.Argument(metavar="LOG...", help="New logs: files, folders, globs or URLs.", show_default=False),
     ],
     out: Annotated[
         Path | None,
@@ -81,8 +81,8 @@ def append(
 def _append(store: Any, logs: list[str], out: Path | None, options: dict[str, Any]) -> None:
     from usermodel.events.readers import read_events
 
-    with common.progress("reading", "rows") as update:
-        log = read_events(logs, on_progress=lambda rows: update(rows, None), **options)
+    with common.progress("reading", "bytes") as update:
+        log = read_events(logs, on_progress=common.with_rows(update), **options)
     new = store.append(log, out)
     users, items, events = (
         new.n_users - store.n_users, new.n_items - store.n_items, new.n_events - store.n_events

@@ -13,12 +13,15 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -120,9 +123,14 @@ class Rate(ProgressColumn):
         return Text(f"{speed:,.0f} {self.unit}/s" if speed else f"- {self.unit}/s")
 
 
+def with_rows(update: Callable[..., None]) -> Callable[[int, int, int], None]:
+    """Show the progress of a reading: bytes on the bar, rows beside it."""
+    return lambda done, total, rows: update(done, total, f"{rows:,} rows")
+
+
 @contextlib.contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
-    """A progress bar with rate and time left; silent when standard error is not a terminal.
+    """A progress bar with percentage, rate and time left; silent when standard error is not a terminal.
 
     Yields:
         ``update(done, total, note="")``.
@@ -130,8 +138,12 @@ def progress(what: str, unit: str) -> Iterator[Callable[..., None]]:
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        Rate(unit),
+        TaskProgressColumn(),
+        *(
+            [DownloadColumn(), TransferSpeedColumn()]
+            if unit == "bytes"
+            else [MofNCompleteColumn(), Rate(unit)]
+        ),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     ]

@@ -30,7 +30,7 @@ def _rows(text: str, **more: Any) -> Any:
 
 def ingest(
     logs: Annotated[
-        list[str], typer.Argument(metavar="LOG...", help="Files, folders or globs.", show_default=False)
+        list[str], typer.Argument(metavar="LOG...", help="Files, folders, globs or URLs.", show_default=False)
     ],
     out: Annotated[
         Path | None,
@@ -113,11 +113,10 @@ def _build(logs: list[str], out: Path, options: dict[str, Any], rest: dict[str, 
 
     # Refuse before reading ten million rows, not after.
     refuse_existing(out, "store", rest["overwrite"])
-    with common.progress("reading", "rows") as update:
-        log = read_events(logs, on_progress=lambda rows: update(rows, None), **options)
+    with common.progress("reading", "bytes") as update:
+        log = read_events(logs, on_progress=common.with_rows(update), **options)
     with common.progress("building", "steps") as update:
-        update(0, None)
-        store = build_store(log, out, **rest)
+        store = build_store(log, out, on_progress=update, **rest)
     rows = store.meta["rows"]
     parts = [
         f"{name.replace('_', ' ')} {rows[name]:,}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,6 +10,7 @@ import polars as pl
 from usermodel.errors import DataError
 from usermodel.events.piece import Piece, numbered, require_columns
 from usermodel.events.rejects import Reject
+from usermodel.events.sources import LogFile
 from usermodel.events.text_blocks import TextBlock, text_blocks
 
 #: Lines that one quoted field may span.
@@ -40,7 +40,7 @@ class Delimited:
         self.separator, self.quote, self.names, self.typed = separator, quote, names, typed
         self.has_header = header and names is None
 
-    def pieces(self, path: Path, wanted: list[str]) -> Iterator[Piece]:
+    def pieces(self, path: LogFile, wanted: list[str]) -> Iterator[Piece]:
         """Read a file; the header is checked before any row."""
         names: list[str] = []
         for block in text_blocks(path, quoted=self.quote):
@@ -56,7 +56,7 @@ class Delimited:
             if block.data.strip():
                 yield self._fast(block, str(path), names) or self._slow(block, str(path), names)
 
-    def header(self, line: bytes, path: Path) -> list[str]:
+    def header(self, line: bytes, path: LogFile) -> list[str]:
         """Column names by the first line: the names in it, or, without a header, 0, 1, ..."""
         try:
             fields = self._fields(line.decode("utf-8").removesuffix("\r"))
@@ -82,6 +82,9 @@ class Delimited:
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return None
         if self.quote and not _well_quoted(data, separator):
+            return None
+        # The fast parser drops a byte-order mark. That of the file is gone already; another one is part of an id.
+        if data.startswith(b"\xef\xbb\xbf"):
             return None
         rows = data.count(b"\n") + (not data.endswith(b"\n"))
         separators = data.count(separator)

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ import polars as pl
 from usermodel.errors import DataError
 from usermodel.events.piece import Piece, numbered, require_columns
 from usermodel.events.rejects import Reject
+from usermodel.events.sources import LogFile
 from usermodel.events.text_blocks import TextBlock, text_blocks
 from usermodel.schema import ITEM, USER
 
@@ -28,22 +28,23 @@ class RowError(ValueError):
     """JSON, but not of the shape of a row."""
 
 
-def sequences(path: Path, *, pairs: bool = False) -> Iterator[Piece]:
+def sequences(path: LogFile, *, pairs: bool = False) -> Iterator[Piece]:
     """``user item item ...`` per line, oldest first; ``pairs`` allows exactly one item a line.
 
-    Columns are ``user_id`` and ``item_id``; the order of the rows is the order of the events.
+    A line with a user alone is a bad row. Columns are ``user_id`` and ``item_id``; the order of the rows is the order of the events.
     """
     for block in text_blocks(path):
         lines, rejects = _lines(block, str(path))
         words = lines["text"].str.strip_chars(" \t\r").str.replace_all(r"[ \t]+", " ").str.split(" ")
         count = words.list.len()
-        if pairs:
-            for at in (count != 2).arg_true():
-                reason = f"{count[at]} words where a pair has 2"
-                rejects.append(Reject("D004", str(path), lines["line"][at], "", lines["text"][at], reason))
-            words, lines = words.filter(count == 2), lines.filter(count == 2)
+        good = count == 2 if pairs else count > 1
+        for at in (~good).arg_true():
+            reason = f"{count[at]} words where a pair has 2" if pairs else ""
+            code = "D004" if pairs else "D007"
+            rejects.append(Reject(code, str(path), lines["line"][at], "", lines["text"][at], reason))
+        words, lines = words.filter(good), lines.filter(good)
         frame = pl.DataFrame({"line": lines["line"], USER: words.list.first(), ITEM: words.list.slice(1)})
-        frame = frame.explode(ITEM).drop_nulls(ITEM)
+        frame = frame.explode(ITEM)
         yield Piece(str(path), frame.drop("line"), frame["line"].to_numpy(), rejects)
 
 
@@ -74,7 +75,7 @@ def _decoded(line: bytes) -> str | None:
         return None
 
 
-def json_lines(path: Path, wanted: list[str]) -> Iterator[Piece]:
+def json_lines(path: LogFile, wanted: list[str]) -> Iterator[Piece]:
     """One JSON object a line; numbers and strings become text as they are written."""
     seen = False
     for block in text_blocks(path):
@@ -84,7 +85,7 @@ def json_lines(path: Path, wanted: list[str]) -> Iterator[Piece]:
         yield _fast_json(block, str(path), wanted) or _slow_json(block, str(path), wanted)
 
 
-def _keys(block: TextBlock, path: Path) -> list[str]:
+def _keys(block: TextBlock, path: LogFile) -> list[str]:
     """Keys of the first lines: a key may be missing in some."""
     keys: dict[str, None] = {}
     for line in block.data.split(b"\n")[:100]:

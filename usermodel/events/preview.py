@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -23,7 +22,7 @@ class Preview:
     """The plan of a reading.
 
     Attributes:
-        files: Path, format and size in bytes of each file, in reading order.
+        files: Name, format and size in bytes of each file, in reading order.
         columns: Our name -> theirs.
         context: Our name -> kind, for the columns that were declared.
         time: The unit of time, and why it was taken for that.
@@ -32,7 +31,7 @@ class Preview:
         read: Rows looked at.
     """
 
-    files: list[tuple[Path, str, int]]
+    files: list[tuple[str, str, int]]
     columns: dict[str, str]
     time: str
     rows: pl.DataFrame
@@ -52,23 +51,24 @@ def preview(source: Any, *, n: int = 5, **options: Any) -> Preview:
     """Read the beginning of the first file as `read_events` would.
 
     Args:
-        source: A path, a folder, a glob, or a list of these.
+        source: A path, a folder, a glob, a URL, or a list of these.
         n: Rows to show.
         **options: As for `read_events`.
 
     Raises:
         MissingError: No such file.
+        StorageError: An object store that does not answer.
         DataError: What `read_events` would refuse, as far as the first rows show it.
     """
     reading = reading_of(options)
     files, columns = files_of(source, reading)
-    path, root, form = files[0]
-    piece = next(open_pieces(path, root, form, reading, columns), None)
+    file, form = files[0]
+    piece = next(open_pieces(file, form, reading, columns), None)
     if piece is None:
-        raise DataError(str(path), expected="at least one event", found="no row", do="Check the export.")
+        raise DataError(file.name, expected="at least one event", found="no row", do="Check the export.")
     head = piece.filter(pl.Series(range(piece.frame.height)) < _ROWS)
     accounting = _Lenient("drop")
-    mapper = Mapper(columns, str(path), accounting, reading.time_unit, reading.tz)
+    mapper = Mapper(columns, file.name, accounting, reading.time_unit, reading.tz)
     mapper.add(head)
     why = (
         mapper.times.why()
@@ -79,5 +79,5 @@ def preview(source: Any, *, n: int = 5, **options: Any) -> Preview:
     if columns.time is not None and reading.time_unit != "order":
         rows = rows.with_columns(pl.from_epoch(TIME, time_unit="us").alias("utc"))
     names = {USER: columns.user, "item_id": columns.item, TIME: columns.time or "(order)", **columns.features}
-    sizes = [(file, str(kind), file.stat().st_size) for file, _, kind in files]
+    sizes = [(one.name, str(kind), one.size) for one, kind in files]
     return Preview(sizes, names, why, rows, accounting.quarantined, accounting.read, {**columns.context})

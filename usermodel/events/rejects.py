@@ -30,6 +30,7 @@ EXPECTED: Final = {
     "D004": "as many fields as the header has",
     "D005": "quotes that close",
     "D006": "one JSON object",
+    "D007": "a user and at least one item in every line",
     "D010": "an id in every row",
     "D011": "a 64-bit integer id",
     "D012": "integer times or ISO-8601 text",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from usermodel.errors import DataError
+from usermodel.errors import DataError, UserModelError
 from usermodel.events.piece import Piece, numbered, require_columns
+from usermodel.events.sources import LogFile
 
 BATCH_ROWS: Final = 1 << 18
 #: What the parsers raise on damaged files; a panic of polars is no `Exception`.
@@ -27,39 +27,44 @@ _FAULTS: Final = (
 )
 
 
-def parquet(path: Path, wanted: list[str], root: Path | None = None) -> Iterator[Piece]:
+def parquet(source: LogFile, wanted: list[str]) -> Iterator[Piece]:
     """Row groups of a Parquet file; where it has page checksums, a flipped bit is an error and not another number.
 
     Args:
-        path: The file.
-        wanted: Columns to read; some may be parts of the path, ``.../name=value/...`` below ``root``.
-        root: Folder that was named by the caller.
+        source: The file.
+        wanted: Columns to read; some may be parts of the path below the folder that was named, ``.../name=value/...``.
     """
-    extra = hive(path, root)
+    extra = hive(source.inside)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with source.open() as handle, pq.ParquetFile(handle, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
-            require_columns(wanted, [*names, *extra], str(path))
+            require_columns(wanted, [*names, *extra], str(source))
             columns = [name for name in dict.fromkeys(wanted) if name in names]
             batches = file.iter_batches(BATCH_ROWS, columns=columns)
-            yield from _pieces(batches, path, extra)
+            rows = max(file.metadata.num_rows, 1)
+            yield from _pieces(batches, source, extra, lambda _, done: source.size * done // rows)
     except _FAULTS as error:
-        raise _unreadable(path, "Parquet", error) from None
+        raise _unreadable(source, "Parquet", error) from None
 
 
-def arrow(path: Path, wanted: list[str]) -> Iterator[Piece]:
+def arrow(source: LogFile, wanted: list[str]) -> Iterator[Piece]:
     """Record batches of an Arrow IPC file or stream (also known as Feather)."""
     try:
-        with pa.OSFile(str(path)) as source:
-            reader = _open(source)
-            require_columns(wanted, reader.schema.names, str(path))
+        with source.open() as handle:
+            reader = _open(handle)
+            require_columns(wanted, reader.schema.names, str(source))
             columns = list(dict.fromkeys(wanted))
-            yield from _pieces((batch.select(columns) for batch in _batches(reader)), path, {})
+            batches = (batch.select(columns) for batch in _batches(reader))
+            # A file is read by places that it names, and a stream from its beginning to its end.
+            n = getattr(reader, "num_record_batches", 0)
+            yield from _pieces(
+                batches, source, {}, lambda done, _: source.size * done // n if n else handle.tell()
+            )
     except _FAULTS as error:
-        raise _unreadable(path, "Arrow", error) from None
+        raise _unreadable(source, "Arrow", error) from None
 
 
-def _open(source: pa.OSFile) -> pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader:
+def _open(source: Any) -> pa.ipc.RecordBatchFileReader | pa.ipc.RecordBatchStreamReader:
     try:
         return pa.ipc.open_file(source)
     except pa.ArrowInvalid:
@@ -76,30 +81,40 @@ def _batches(
         yield from reader
 
 
-def _pieces(batches: Iterator[pa.RecordBatch], path: Path, extra: dict[str, str]) -> Iterator[Piece]:
+def _pieces(
+    batches: Iterator[pa.RecordBatch],
+    file: LogFile,
+    extra: dict[str, str],
+    place: Callable[[int, int], int],
+) -> Iterator[Piece]:
+    """Batches as pieces; ``place`` is the number of bytes read after so many batches and rows."""
     row = 1
-    for batch in batches:
+    for number, batch in enumerate(batches, 1):
         # Damaged text is text no parser may touch.
         batch.validate(full=True)
         frame = pl.DataFrame(pl.from_arrow(batch)).with_columns(
             pl.lit(value).alias(name) for name, value in extra.items()
         )
-        yield numbered(str(path), frame, row)
+        file.bytes_read = place(number, row - 1 + frame.height)
+        yield numbered(str(file), frame, row)
         row += frame.height
+    # Behind the last row stands what says so.
+    file.bytes_read = file.size
 
 
-def hive(path: Path, root: Path | None) -> dict[str, str]:
-    """``name=value`` folders between ``root`` and a file."""
-    if root is None:
-        return {}
-    parts = [part.partition("=") for part in path.relative_to(root).parts[:-1]]
+def hive(inside: str) -> dict[str, str]:
+    """``name=value`` folders in the path of a file."""
+    parts = [part.partition("=") for part in inside.split("/")[:-1]]
     return {name: value for name, equals, value in parts if equals}
 
 
-def _unreadable(path: Path, kind: str, error: BaseException) -> DataError:
-    if isinstance(error, DataError):
+def _unreadable(file: LogFile, kind: str, error: BaseException) -> UserModelError:
+    if file.fault is not None:
+        return file.fault
+    if isinstance(error, UserModelError):
         return error
     found = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-    size = path.stat().st_size if path.is_file() else 0
     do = "Copy it again: it is damaged, cut off, or something else."
-    return DataError(f"D002 {path}", expected=f"a whole {kind} file", found=f"{size:,} bytes: {found}", do=do)
+    return DataError(
+        f"D002 {file}", expected=f"a whole {kind} file", found=f"{file.size:,} bytes: {found}", do=do
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 
 from usermodel.errors import DataError
+from usermodel.events.sources import LogFile
 
 BLOCK_BYTES: Final = 16 << 20
 #: A longer line is no row: memory stays bounded whatever the file is.
@@ -33,22 +34,23 @@ class TextBlock(NamedTuple):
     first_line: int
 
 
-def text_blocks(path: Path, *, quoted: bool = False) -> Iterator[TextBlock]:
+def text_blocks(file: LogFile, *, quoted: bool = False) -> Iterator[TextBlock]:
     """Read a file, plain or compressed (.gz, .zst, .bz2), in blocks that end with a line.
 
     Args:
-        path: The file.
+        file: The file; it is told how far the reading has come.
         quoted: Do not end a block inside an open quote, so that a quoted field may hold line breaks.
 
     Raises:
         DataError: Not UTF-8 by its first bytes, or a compressed file that ends too early.
+        StorageError: The object store failed.
     """
     rest, line = b"", 1
     try:
-        with pa.input_stream(str(path), compression="detect", buffer_size=1 << 20) as stream:
-            coming = _begin(stream.read(BLOCK_BYTES), path)
+        with contextlib.closing(file.chunks(BLOCK_BYTES)) as chunks:
+            coming = _begin(next(chunks, b""), file)
             while coming:
-                data, coming = rest + coming, stream.read(BLOCK_BYTES)
+                data, coming = rest + coming, next(chunks, b"")
                 # The last block takes a last line without an end along.
                 cut = _cut(data, quoted) if coming else len(data)
                 rest = data[cut:]
@@ -59,20 +61,21 @@ def text_blocks(path: Path, *, quoted: bool = False) -> Iterator[TextBlock]:
                     break
     except (OSError, pa.ArrowException) as error:
         found = f"{str(error).splitlines()[0]:.80} after {line - 1:,} whole lines"
-        raise DataError(f"D002 {path}", expected="a whole file", found=found, do="Copy it again.") from None
+        whole = DataError(f"D002 {file}", expected="a whole file", found=found, do="Copy it again.")
+        raise file.fault or whole from None
     if len(rest) > LINE_BYTES:
         found, do = f"more than {LINE_BYTES:,} bytes without a line end in line {line:,}", "Check the format."
-        raise DataError(f"D002 {path}", expected="lines of text", found=found, do=do)
+        raise DataError(f"D002 {file}", expected="lines of text", found=found, do=do)
 
 
-def _begin(data: bytes, path: Path) -> bytes:
+def _begin(data: bytes, file: LogFile) -> bytes:
     """Without its byte-order mark, or a refusal of what is no text by its first bytes."""
     for magic, (what, do) in _OTHER.items():
         if data.startswith(magic):
-            raise DataError(f"D003 {path}", expected="text in UTF-8", found=what, do=do)
+            raise DataError(f"D003 {file}", expected="text in UTF-8", found=what, do=do)
     if b"\n" not in data and b"\r" in data:
         do = "Convert it, for example with: tr '\\r' '\\n'."
-        raise DataError(f"D003 {path}", expected="lines", found="carriage returns and no line end", do=do)
+        raise DataError(f"D003 {file}", expected="lines", found="carriage returns and no line end", do=do)
     return data.removeprefix(_BOM)
 
 

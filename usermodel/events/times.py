@@ -143,9 +143,12 @@ class TimeColumn:
     def _text(self, values: pl.Series, empty: Bad, place: _Place) -> tuple[pl.Series, list[Bad]]:
         # An integer that a program wrote as a float, 881250949.0, is that integer.
         numbers = values.str.replace(r"^(-?\d+)\.0+$", "$1").cast(pl.Int64, strict=False)
+        filled = len(values) - int(empty.rows.sum())
+        if self.is_number is None and not filled:
+            return numbers, [empty]
         if self.is_number is None:
-            # Most rows of the first block decide what the column is; the others are then the odd ones.
-            self.is_number = 2 * int(numbers.is_not_null().sum()) >= len(values) - int(empty.rows.sum())
+            # Most rows of the first block that has any decide what the column is; the others are then the odd ones.
+            self.is_number = 2 * int(numbers.is_not_null().sum()) >= filled
         if self.is_number:
             bad = [empty, Bad(numbers.is_null() & ~empty.rows, "D012")]
             return self._numbers(values, numbers, bad, place)

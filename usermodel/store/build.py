@@ -21,6 +21,7 @@ from usermodel.store.coding import Coded, Known, code_events
 from usermodel.store.contents import Contents, categories_of, feature_columns, log_facts, row_counts
 from usermodel.store.order import Grouped, by_time, by_user
 from usermodel.store.sequence_store import KIND, SequenceStore
+from usermodel.store.steps import BY_TIME, BY_USER, SEAL, SIDE_TABLES, OnStep, Steps, steps_of_a_build
 from usermodel.store.table_input import SideTables, read_tables
 from usermodel.store.tables import FOLDER, write_tables
 
@@ -33,6 +34,7 @@ def build_store(
     min_item_events: int = 1,
     vocabulary: SequenceStore | tuple[Vocabulary, Vocabulary] | None = None,
     overwrite: bool = False,
+    on_progress: OnStep | None = None,
     **tables: Unpack[SideTables],
 ) -> SequenceStore:
     """Turn a log into memory-mapped per-user sequences.
@@ -45,6 +47,7 @@ def build_store(
         vocabulary: Users and items that keep their index, with or without events here: a pair of vocabularies, or an
             older store, whose categories and sessions then keep their codes too. New ones follow, sorted among themselves.
         overwrite: Replace a store that is already there.
+        on_progress: Called as each step begins, with the steps done, the steps in all and its name; ends at the total.
         **tables: ``impressions= labels= items_table= users_table=``: frames, or paths of Parquet or CSV files in the
             types of `schema`. Rows about users or items that are not in the store are counted and left out.
 
@@ -55,30 +58,41 @@ def build_store(
         DataError: Nothing is left, or the ids are of another type than those of ``vocabulary``.
         OutputExistsError: ``out`` exists.
     """
-    # Long work comes next; a refusal after it would be late.
     manifest.refuse_existing(out, KIND, overwrite)
     log = log if isinstance(log, EventLog) else read_events(log)
     core = (min_user_events, min_item_events)
     side = read_tables(tables, log.user_type, log.item_type, log.time_kind)
-    events, coded, grouped, known = _read(log, core, vocabulary)
-    contents = _contents(log, events, coded, grouped, known)
+    steps = steps_of_a_build(log.features, tables=bool(side), watch=on_progress)
+    events, coded, grouped, known = _read(log, core, vocabulary, steps)
+    contents = _contents(log, events, coded, grouped, known, steps)
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
-        contents.write(draft.path)
-        draft.meta.update(contents.facts(), **log_facts(log))
+        contents.write(draft.path, steps)
+        draft.meta.update(contents.facts(), **_facts(log, events.height, coded, core))
         if log.rejects:
             write_quarantine(log.rejects, draft.path / QUARANTINE)
         if side:
+            steps.begin(SIDE_TABLES)
             draft.meta[FOLDER] = write_tables(side, coded.users, coded.items, draft.path)
-        fitted = {"vocabulary", "k_core"} | ({"categories"} & draft.meta.keys())
-        draft.meta["fitted_on"] = dict.fromkeys(sorted(fitted), "all")
-        rounds = [list(one) for one in coded.rounds]
-        draft.meta["k_core"] = {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds}
-        draft.meta["rows"] = row_counts(log, events.height, len(coded.item))
+        steps.begin(SEAL)
+    steps.end()
     return SequenceStore.open(out)
 
 
+def _facts(log: EventLog, n_rows: int, coded: Coded, core: tuple[int, int]) -> dict[str, Any]:
+    """What the manifest says about the log and what became of its rows."""
+    rounds = [list(one) for one in coded.rounds]
+    return log_facts(log) | {
+        "fitted_on": {"vocabulary": "all", "k_core": "all"},
+        "k_core": {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds},
+        "rows": row_counts(log, n_rows, len(coded.item)),
+    }
+
+
 def _read(
-    log: EventLog, core: tuple[int, int], vocabulary: SequenceStore | tuple[Vocabulary, Vocabulary] | None
+    log: EventLog,
+    core: tuple[int, int],
+    vocabulary: SequenceStore | tuple[Vocabulary, Vocabulary] | None,
+    steps: Steps,
 ) -> tuple[pl.DataFrame | Columnwise, Coded, Grouped, Known | None]:
     """Rows of the log, coded and grouped by user."""
     known = Known(*vocabulary) if isinstance(vocabulary, tuple) else None
@@ -87,20 +101,27 @@ def _read(
     # What the reader of a file has freed goes back to the system before the columns of the store take their place.
     pa.default_memory_pool().release_unused()
     events = log.rows()
-    coded, user = code_events(events, core, known)
+    coded, user = code_events(events, core, known, steps)
     if not len(user):
         found = f"none of {events.height:,} after the {core[0]}/{core[1]}-core"
         do = "Lower --min-user-events and --min-item-events."
         if not events.height:
             found, do = "none", "Check the log and its filters."
         raise DataError(", ".join(log.sources), expected="at least one event", found=found, do=do)
+    steps.begin(BY_USER)
     return events, coded, by_user(user, len(coded.users)), known
 
 
 def _contents(
-    log: EventLog, events: pl.DataFrame | Columnwise, coded: Coded, grouped: Grouped, known: Known | None
+    log: EventLog,
+    events: pl.DataFrame | Columnwise,
+    coded: Coded,
+    grouped: Grouped,
+    known: Known | None,
+    steps: Steps,
 ) -> Contents:
     """Rows by user and time. Ties in time stay in input order: it decides which event is the test target."""
+    steps.begin(BY_TIME)
     times = by_time(grouped, coded.of_events(events[TIME].to_numpy()))
     item_index = take(coded.item, grouped.order)
     item_index += 1

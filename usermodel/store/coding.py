@@ -15,6 +15,7 @@ from usermodel.events.event_log import Columnwise
 from usermodel.events.filters import k_core
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import ITEM, USER
+from usermodel.store.steps import CODE_ITEMS, CODE_USERS, K_CORE, Steps
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,10 @@ class Coded:
 
 
 def code_events(
-    events: pl.DataFrame | Columnwise, core: tuple[int, int], known: Known | None = None
+    events: pl.DataFrame | Columnwise,
+    core: tuple[int, int],
+    known: Known | None = None,
+    steps: Steps | None = None,
 ) -> tuple[Coded, Int32[ndarray, " events"]]:
     """Number users and items.
 
@@ -64,6 +68,7 @@ def code_events(
         events: Rows with ``user_id`` and ``item_id``.
         core: Events that every user and every item must keep.
         known: Users and items that have a number already; new ones follow them, sorted among themselves.
+        steps: Told of what begins.
 
     Returns:
         The events, and the user of each, 0 to n_users - 1: apart, because it can be let go once they are grouped.
@@ -72,8 +77,12 @@ def code_events(
         DataError: Empty ids, or ids of another type than the known ones.
     """
     # All distinct ids, in order; what the k-core takes away is dropped from them below.
+    steps = steps or Steps()
+    steps.begin(CODE_USERS)
     all_users, user = Vocabulary.fit(events[USER])
+    steps.begin(CODE_ITEMS)
     all_items, item = Vocabulary.fit(events[ITEM])
+    steps.begin(K_CORE)
     keep, rounds = k_core(user, item, *core)
     everything = bool(keep.all())
     if not everything:

@@ -18,6 +18,7 @@ from usermodel.events.codes import take
 from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import EVENT_TYPE, ContextKind, feature_type, is_coded
+from usermodel.store.steps import Steps, column
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,25 @@ class Contents:
     categories: Mapping[str, Vocabulary] = field(default_factory=dict)
     context: Mapping[str, ContextKind] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
-        """Write every column and every vocabulary into an empty folder; event types are few and go into the manifest."""
+    def write(self, folder: Path, steps: Steps | None = None) -> None:
+        """Write every column and every vocabulary into an empty folder; event types are few and go into the manifest.
+
+        ``steps`` is told of each.
+        """
+        begin = (steps or Steps()).begin
         # np.save writes through the file, not through a memory map: a full disk is then an error, never a SIGBUS.
-        np.save(folder / "offsets.npy", self.offsets)
-        np.save(folder / "items.npy", self.item_index)
-        np.save(folder / "times.npy", self.times)
-        for name, column in self.features.items():
-            np.save(folder / f"{name}.npy", column())
+        fixed = {"offsets": self.offsets, "items": self.item_index, "times": self.times}
+        for name, values in fixed.items():
+            begin(column(name))
+            np.save(folder / f"{name}.npy", values)
+        for name, make in self.features.items():
+            begin(column(name))
+            np.save(folder / f"{name}.npy", make())
             if is_coded(name, self.context):
                 self.categories[name].save(folder / f"{name}.parquet")
-        self.items.save(folder / "vocabulary.parquet")
-        self.users.save(folder / "users.parquet")
+        for name, vocabulary in (("vocabulary", self.items), ("users", self.users)):
+            begin(column(name))
+            vocabulary.save(folder / f"{name}.parquet")
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says about these columns."""
