@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
+from pydantic import Field, model_validator
+
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError
-from usermodel.losses.softmax import full_softmax
+from usermodel.negatives.protocol import NegativeSampler
+from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
+from usermodel.store.sequence_store import SequenceStore
 
 
 class NextItemConfig(ObjectiveConfig):
-    """Softmax over the whole catalogue; no options."""
+    """How the next item is told from the others.
 
-    def build(self, encoder: EncoderModule) -> NextItem:
+    Attributes:
+        loss: ``softmax`` over the whole catalogue, exact; ``sampled-softmax``, ``gbce`` and ``bce`` draw negatives; ``auto``
+            is the softmax up to 100,000 items and the sampled softmax above.
+        n_negatives: Draws, per event or shared, as the ``negatives`` group says; None means 256.
+        calibration: ``t`` of ``gbce``, 0 to 1; None means 0.75.
+    """
+
+    loss: LossName = "auto"
+    n_negatives: int | None = Field(default=None, ge=1)
+    calibration: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _no_option_without_effect(self) -> NextItemConfig:
+        if self.loss == "softmax" and self.n_negatives is not None:
+            raise ValueError("n_negatives only with a loss that draws negatives, got loss=softmax")
+        if self.loss != "gbce" and self.calibration is not None:
+            raise ValueError(f"calibration only with loss=gbce, got loss={self.loss}")
+        return self
+
+    def draws_negatives(self, n_items: int) -> bool:
+        """Every loss but the full softmax does."""
+        return resolve(self.loss, n_items) != "softmax"
+
+    def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> NextItem:
         """The objective; it has no weights.
 
         Raises:
-            ConfigError: The encoder sees later events, among which are the targets.
+            ConfigError: The encoder sees later events, among which are the targets; or the loss needs a sampler.
         """
         if not encoder.causal:
             do = "Set encoder.causal=true, or choose an objective for bidirectional encoders."
-            raise ConfigError(
-                "encoder.causal",
-                expected="a causal encoder for next-item training",
-                found="causal=false",
-                do=do,
-            )
-        return NextItem()
+            expected, found = "a causal encoder for next-item training", "causal=false"
+            raise ConfigError("encoder.causal", expected=expected, found=found, do=do)
+        n, t = self.n_negatives, self.calibration
+        return NextItem(ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t))
 
 
 class NextItem(Objective):
-    """``L = - mean over events t of log softmax(h_t . E^T)[item_{t+1}]``.
+    """``L = mean over events t of loss(h_t . E^T, item_{t+1})``; with softmax ``- log softmax(h_t . E^T)[item_{t+1}]``.
 
     ``h_t`` is the encoder's output at event t, E the item table (tied). Source: SASRec (Kang & McAuley 2018, section
-    III.E) with the softmax of GRU4Rec and SASRec+ (Klenitskiy & Vasilev 2023) instead of one negative per target.
-    Deviation from several implementations: padding is not a class.
+    III.E) with the softmax of GRU4Rec and SASRec+ (Klenitskiy & Vasilev 2023) instead of one negative per target; gBCE is
+    that of gSASRec (Petrov & Macdonald 2023). Deviation from several implementations: padding is not a class.
     """
+
+    def __init__(self, loss: ItemLoss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def facts(self) -> dict[str, object]:
+        """The loss that ``auto`` chose, and its negatives."""
+        return self.loss.facts()
+
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore) -> None:
+        """Let the sampler follow the encoder."""
+        if self.loss.negatives is not None:
+            self.loss.negatives.refresh(encoder, store)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Mean over all positions of the batch."""
         inputs, target = batch.shifted()
-        loss = full_softmax(encoder(inputs).events, encoder.item_vectors(), target - 1)
-        return ObjectiveOutput(loss, len(target), {"softmax": loss.detach()})
+        loss = self.loss(encoder, encoder(inputs).events, target)
+        return ObjectiveOutput(loss, len(target), {self.loss.name: loss.detach()})

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderModule
+from usermodel.negatives.protocol import NegativeSampler
+from usermodel.store.sequence_store import SequenceStore
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,31 @@ class Objective(nn.Module, ABC):
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """The loss of a batch; finite for one user, one event, and no target at all."""
 
+    def facts(self) -> dict[str, object]:
+        """What the objective decided by itself, for the run's manifest; plain data."""
+        return {}
+
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore) -> None:
+        """Called before the first step of each epoch, with torch's generator seeded.
+
+        What it computes must be kept in buffers, which checkpoints save: a resumed epoch does not start again.
+        """
+        del encoder, store
+
 
 class ObjectiveConfig(Config):
     """Base of objective configurations."""
 
-    def build(self, encoder: EncoderModule) -> Objective:
-        """A new objective for an encoder."""
+    def draws_negatives(self, n_items: int) -> bool:
+        """Whether `build` wants a sampler of negatives for a catalogue."""
+        del n_items
+        return False
+
+    def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> Objective:
+        """A new objective for an encoder.
+
+        Args:
+            encoder: What it will be used with; not kept.
+            negatives: Given where `draws_negatives` says so.
+        """
         raise NotImplementedError

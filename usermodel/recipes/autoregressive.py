@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from usermodel.encoders.transformer import TransformerConfig
+from usermodel.negatives.uniform import UniformConfig
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.training.recipe import Recipe, TrainingConfig
 
 
 def next_item() -> Recipe:
-    """Softmax over the catalogue at every position, relative positions; the default for retrieval and user vectors."""
+    """Softmax (sampled over 100,000 items) at every position, relative positions; the default for retrieval and user vectors."""
     return Recipe(encoder=TransformerConfig(), objective=NextItemConfig(), training=TrainingConfig())
 
 
@@ -16,4 +17,14 @@ def sasrec() -> Recipe:
     """SASRec's encoder (learned positions from the end, post-norm) with the softmax instead of one negative."""
     return Recipe(
         encoder=TransformerConfig(positions="from_end"), objective=NextItemConfig(), training=TrainingConfig()
+    )
+
+
+def gsasrec() -> Recipe:
+    """gSASRec: SASRec's encoder, gBCE with t = 0.75 and 256 uniform negatives of each event's own."""
+    return Recipe(
+        encoder=TransformerConfig(positions="from_end"),
+        objective=NextItemConfig(loss="gbce", n_negatives=256, calibration=0.75),
+        negatives=UniformConfig(shared=False),
+        training=TrainingConfig(),
     )

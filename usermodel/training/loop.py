@@ -27,6 +27,7 @@ from usermodel.objectives.protocol import Objective, ObjectiveOutput
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training import checkpoint
+from usermodel.training.objective import build_objective
 from usermodel.training.recipe import Recipe, TrainingConfig
 from usermodel.training.run import write_history
 from usermodel.training.validation import Validate
@@ -64,7 +65,7 @@ class Loop:
         self.config: TrainingConfig = recipe.training
         torch.manual_seed(int(generator(self.config.seed, "init").integers(2**63 - 1)))
         self.encoder: EncoderModule = recipe.encoder.build(store.n_items)
-        self.objective: Objective = recipe.objective.build(self.encoder)
+        self.objective: Objective = build_objective(recipe, self.encoder, store, split)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.fabric = Fabric(accelerator="auto", devices=1, precision="32-true")
         self.modules.to(self.fabric.device)
@@ -129,6 +130,9 @@ class Loop:
 
     def _train_epoch(self, report: OnProgress) -> int:
         """Take the steps of an epoch that are still to do; returns its events."""
+        if self.state.batch == 0:
+            torch.manual_seed(step_seed(self.config.seed, self.state.step))
+            self.objective.on_epoch_start(self.encoder, self.store)
         examples, batches = self._epoch()
         total = int(examples.lengths.sum())
         done = sum(int(examples.lengths[rows].sum()) for rows in batches[: self.state.batch])

@@ -233,6 +233,7 @@ def _finish(loop: Loop) -> Run:
             "python": platform.python_version(),
         },
     }
+    meta |= loop.objective.facts()
     facts = {"split": loop.split.name}
     io.save(loop.folder / "encoder", loop.encoder, loop.recipe.encoder, store.vocabulary, meta=facts)
     manifest.seal(loop.folder, KIND, meta, parts=("config.json", "metrics.csv", "encoder"))

@@ -10,6 +10,8 @@ from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderConfig
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.events.splits import LeaveLastOutConfig, SplitConfig
+from usermodel.negatives.protocol import NegativesConfig
+from usermodel.negatives.uniform import UniformConfig
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import ObjectiveConfig
 from usermodel.sampling.all_positions import AllPositionsConfig
@@ -73,4 +75,5 @@ class Recipe(Config):
     sampling: SerializeAsAny[SamplerConfig] = AllPositionsConfig()
     encoder: SerializeAsAny[EncoderConfig] = TransformerConfig()
     objective: SerializeAsAny[ObjectiveConfig] = NextItemConfig()
+    negatives: SerializeAsAny[NegativesConfig] = UniformConfig()
     training: TrainingConfig = TrainingConfig()

@@ -1,0 +1,101 @@
+"""The loss of predicting one item of the catalogue: exact, or from some negatives."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from usermodel.encoders.protocol import EncoderModule
+from usermodel.errors import ConfigError
+from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.sampled import sampled_softmax
+from usermodel.losses.softmax import full_softmax
+from usermodel.negatives.protocol import NegativeSampler
+
+LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce"]
+#: Items up to which ``auto`` takes the full softmax.
+AUTO_ITEMS: Final = 100_000
+N_NEGATIVES: Final = 256
+CALIBRATION: Final = 0.75
+
+
+def resolve(loss: LossName, n_items: int) -> str:
+    """What ``auto`` means for a catalogue; any other name is itself."""
+    if loss != "auto":
+        return loss
+    return "softmax" if n_items <= AUTO_ITEMS else "sampled-softmax"
+
+
+class ItemLoss(nn.Module):
+    """A loss by name; one that draws negatives has its sampler as a part.
+
+    Args:
+        loss: See `resolve`.
+        n_items: Items of the catalogue.
+        negatives: Needed unless the loss is the full softmax.
+        n_negatives: Draws; None means `N_NEGATIVES`.
+        calibration: ``t`` of gBCE; None means `CALIBRATION`.
+
+    Raises:
+        ConfigError: A sampler is missing, or a number of negatives is given to a loss that draws none.
+    """
+
+    def __init__(
+        self,
+        loss: LossName,
+        n_items: int,
+        negatives: NegativeSampler | None,
+        *,
+        n_negatives: int | None = None,
+        calibration: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = resolve(loss, n_items)
+        self.n = n_negatives or N_NEGATIVES
+        _require_sense(loss, self.name, n_items, negatives, n_negatives)
+        self.negatives = None if self.name == "softmax" else negatives
+        self.beta = 1.0
+        if self.name == "gbce":
+            self.beta = gbce_beta(self.n, n_items, CALIBRATION if calibration is None else calibration)
+
+    def facts(self) -> dict[str, object]:
+        """What is computed, for the run's manifest."""
+        return {"loss": self.name} | ({} if self.negatives is None else {"n_negatives": self.n})
+
+    def forward(self, encoder: EncoderModule, events: Tensor, target: Tensor) -> Tensor:
+        """Mean loss of event vectors ``[targets, dim]`` and their targets, item indices ``[targets]``."""
+        if self.negatives is None:
+            return full_softmax(events, encoder.item_vectors(), target - 1)
+        drawn = self.negatives.sample(target, events.detach(), n=self.n)
+        # Only the rows that take part, unless that is most of the table anyway.
+        if drawn.ids.numel() + len(target) < encoder.n_items:
+            both = torch.cat([target, drawn.ids.flatten()])
+            known, place = torch.unique(both, return_inverse=True)
+            items, ids = encoder.item_vectors(known), place[len(target) :].view_as(drawn.ids)
+            target = place[: len(target)]
+        else:
+            items, target, ids = encoder.item_vectors(), target - 1, drawn.ids - 1
+        if self.name == "sampled-softmax":
+            return sampled_softmax(events, items, target, ids, drawn.log_q, drawn.weight)
+        return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=self.beta)
+
+
+def _require_sense(
+    loss: LossName, name: str, n_items: int, negatives: NegativeSampler | None, n_negatives: int | None
+) -> None:
+    if name == "softmax" and n_negatives is not None:
+        raise ConfigError(
+            "objective.n_negatives",
+            expected="a loss that draws negatives",
+            found=f"loss={loss}, which is the full softmax for {n_items:,} items",
+            do="Drop it, or choose objective.loss=sampled-softmax.",
+        )
+    if name != "softmax" and negatives is None:
+        raise ConfigError(
+            "negatives",
+            expected=f"a sampler for loss={name}",
+            found="none",
+            do="Hand one to build, such as Uniform(encoder.n_items).",
+        )
