@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import pkgutil
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import usermodel.objectives
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
+from usermodel.negatives.uniform import Uniform
+from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig
 
 N_ITEMS = 40
@@ -33,22 +36,34 @@ def implementations() -> list[type[ObjectiveConfig]]:
     return [cls for cls in found if cls is not ObjectiveConfig]
 
 
-contract = pytest.mark.parametrize("cls", implementations(), ids=lambda cls: cls.__name__)
+def variants() -> list[ObjectiveConfig]:
+    """Every configuration as it is, and once with each choice it offers."""
+    found = []
+    for cls in implementations():
+        found.append(cls())
+        for name, field in cls.model_fields.items():
+            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            found += [cls(**{name: choice}) for choice in choices if choice != field.default]
+    return found
 
 
-def build(cls: type[ObjectiveConfig], seed: int = 0, **changes) -> tuple[EncoderModule, Objective]:
+contract = pytest.mark.parametrize("config", variants(), ids=repr)
+
+
+def build(config: ObjectiveConfig, seed: int = 0, **changes) -> tuple[EncoderModule, Objective]:
     """The objective with an encoder it accepts: causal where it may be."""
-    config = TransformerConfig(
-        dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1
-    ).override(changes)
+    shape = TransformerConfig(dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1).override(
+        changes
+    )
+    negatives = Uniform(N_ITEMS) if config.draws_negatives(N_ITEMS) else None
     for causal in (True, False):
         torch.manual_seed(seed)
-        encoder = config.override({"causal": causal}).build(N_ITEMS)
+        encoder = shape.override({"causal": causal}).build(N_ITEMS)
         try:
-            return encoder, cls().build(encoder)
+            return encoder, config.build(encoder, negatives)
         except ConfigError:
             continue
-    raise AssertionError(f"{cls.__name__} accepts no encoder")
+    raise AssertionError(f"{config!r} accepts no encoder")
 
 
 def histories(n: int = 12) -> list[list[int]]:
@@ -58,17 +73,20 @@ def histories(n: int = 12) -> list[list[int]]:
 
 def test_the_walk_finds_next_item():
     assert "NextItemConfig" in {cls.__name__ for cls in implementations()}
+    assert {config.loss for config in variants() if isinstance(config, NextItemConfig)} == {
+        "auto", "softmax", "sampled-softmax", "gbce", "bce",
+    }  # fmt: skip
 
 
 @contract
-def test_the_configuration_survives_json(cls):
-    assert ObjectiveConfig.from_dict(json.loads(json.dumps(cls().to_dict()))) == cls()
+def test_the_configuration_survives_json(config):
+    assert ObjectiveConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @contract
 @pytest.mark.parametrize("users", [[[1, 2, 3, 4]], [[5]], [[5], [6], [7]], [[], [8]], [[], []], []], ids=str)
-def test_the_loss_is_finite_for_the_smallest_batches(cls, make_batch, users):
-    encoder, objective = build(cls)
+def test_the_loss_is_finite_for_the_smallest_batches(config, make_batch, users):
+    encoder, objective = build(config)
     output = objective(encoder, make_batch(*users))
     assert output.loss.shape == ()
     assert math.isfinite(output.loss.item())
@@ -78,8 +96,8 @@ def test_the_loss_is_finite_for_the_smallest_batches(cls, make_batch, users):
 
 
 @contract
-def test_the_order_of_users_does_not_matter(cls, make_batch):
-    encoder, objective = build(cls, dropout=0.0)
+def test_the_order_of_users_does_not_matter(config, make_batch):
+    encoder, objective = build(config, dropout=0.0)
     torch.manual_seed(3)
     one = objective.eval()(encoder.eval(), make_batch(*histories()))
     torch.manual_seed(3)
@@ -89,9 +107,9 @@ def test_the_order_of_users_does_not_matter(cls, make_batch):
 
 
 @contract
-def test_the_same_seed_gives_the_same_loss_and_gradient(cls, make_batch):
+def test_the_same_seed_gives_the_same_loss_and_gradient(config, make_batch):
     def run(seed: int):
-        encoder, objective = build(cls)
+        encoder, objective = build(config)
         torch.manual_seed(seed)
         loss = objective(encoder, make_batch(*histories())).loss
         loss.backward()
@@ -104,8 +122,8 @@ def test_the_same_seed_gives_the_same_loss_and_gradient(cls, make_batch):
 
 
 @contract
-def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(cls, make_batch):
-    encoder, objective = build(cls)
+def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(config, make_batch):
+    encoder, objective = build(config)
     output = objective(encoder, make_batch(*histories()))
     output.loss.backward()
     modules = nn.ModuleDict({"encoder": encoder, "objective": objective})
@@ -117,8 +135,8 @@ def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(cls, ma
 
 
 @contract
-def test_parts_are_finite_detached_and_scalar(cls, make_batch):
-    encoder, objective = build(cls)
+def test_parts_are_finite_detached_and_scalar(config, make_batch):
+    encoder, objective = build(config)
     output = objective(encoder, make_batch(*histories()))
     assert output.n_targets > 0
     assert output.parts
@@ -128,15 +146,15 @@ def test_parts_are_finite_detached_and_scalar(cls, make_batch):
 
 
 @contract
-def test_the_encoder_is_not_a_member(cls):
-    encoder, objective = build(cls)
+def test_the_encoder_is_not_a_member(config):
+    encoder, objective = build(config)
     own = {id(weight) for weight in objective.parameters()}
     assert own.isdisjoint({id(weight) for weight in encoder.parameters()})
 
 
 @contract
-def test_a_batch_can_be_learned(cls, make_batch):
-    encoder, objective = build(cls)
+def test_a_batch_can_be_learned(config, make_batch):
+    encoder, objective = build(config)
     batch = make_batch(*histories(4))
     optimiser = torch.optim.Adam([*encoder.parameters(), *objective.parameters()], lr=0.02)
     losses = []
