@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large clean help
+.PHONY: demo test check test-slow format proof-beauty proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-loss clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, bench-ingest, bench-ingest-peers, bench-ingest-large   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-loss   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -77,6 +77,11 @@ bench-ingest-large: $(VENV)/.installed
 	for job in csv-str parquet-int; do \
 	  $(BIN)/python benchmarks/speed/ingest.py --job $$job --events 100000000 --users 3000000 --items 1000000 \
 	    --peer none --repeat 1 --json benchmarks/results/ingest-100m-$$job.json || exit 1; done
+
+# The loss over the catalogue: seconds of each way, and memory of a step with a million items; about 5 minutes.
+bench-loss: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed/catalogue_loss.py --job time --json benchmarks/results/catalogue-loss.json
+	$(BIN)/python benchmarks/speed/catalogue_loss.py --job memory --json benchmarks/results/catalogue-memory.json
 
 clean:
 	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
