@@ -56,7 +56,7 @@ def write_parquet(path):
         ("log.csv", CSV.encode()),
         ("log.tsv", CSV.replace(",", "\t").encode()),
         ("LOG.TSV", CSV.replace(",", "\t").encode()),
-        ("log.2024.csv.gz", gzip.compress(CSV.encode())),
+        ("log.2024.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("log.csv", CSV.replace("\n", "\r\n").encode()),
         ("log.csv", b"\xef\xbb\xbf" + CSV.encode()),
         ("log.csv", CSV.removesuffix("\n").encode()),
