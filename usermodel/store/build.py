@@ -68,6 +68,8 @@ def build_store(
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
         contents.write(draft.path, steps)
         draft.meta.update(contents.facts(), **_facts(log, events.height, coded, core))
+        if "categories" in draft.meta:
+            draft.meta["fitted_on"]["categories"] = "all"
         if log.rejects:
             write_quarantine(log.rejects, draft.path / QUARANTINE)
         if side:
