@@ -25,12 +25,19 @@ SECONDS: Final = 600
 
 
 def main(source: Path, target: Path) -> str:
-    """Convert; returns what is wrong with the file, or nothing."""
-    _limit(source.stat().st_size)
+    """Limit this process, then `convert`."""
+    limit(source.stat().st_size)
     # Remarks of torch about old formats are not for the user.
     warnings.simplefilter("ignore")
+    return convert(source, target)
+
+
+def convert(source: Path, target: Path) -> str:
+    """Read and write; returns what is wrong with the file, or nothing."""
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        # An open file, because torch takes the suffix of a name for its format.
+        with source.open("rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - bytes from anywhere raise anything
         return _reason(error)
     if not isinstance(content, dict):
@@ -50,7 +57,8 @@ def main(source: Path, target: Path) -> str:
     return ""
 
 
-def _limit(size: int) -> None:
+def limit(size: int) -> None:
+    """Bound memory, time and what can be written, in proportion to a file of ``size`` bytes; for good."""
     held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     limits = {
         resource.RLIMIT_AS: held + MEMORY_FACTOR * size + MEMORY_SPARE,
