@@ -10,7 +10,7 @@ from usermodel.events.readers import read_events
 from usermodel.store.build import build_store
 from usermodel.training.convert import convert
 
-pytestmark = [pytest.mark.data, pytest.mark.checkpoints, pytest.mark.slow]
+pytestmark = [pytest.mark.data, pytest.mark.checkpoints]
 
 
 @pytest.fixture(scope="module")
