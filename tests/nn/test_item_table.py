@@ -28,7 +28,9 @@ def test_splitmix64_is_the_published_one():
     assert found == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 
-@pytest.mark.parametrize("config", [HashedItemsConfig(table_rows=7), HashedItemsConfig(lookups=5, seed=2**32 - 1)])
+@pytest.mark.parametrize(
+    "config", [HashedItemsConfig(table_rows=7), HashedItemsConfig(lookups=5, seed=2**32 - 1)]
+)
 def test_rows_equal_those_computed_by_hand(config):
     items = [1, 2, 3, 1000, 9_999_999, 2**40]
     wanted = [rows_by_hand(item, config) for item in items]
