@@ -63,7 +63,7 @@ class Loop:
         self.store, self.split, self.recipe, self.folder = store, split, recipe, folder
         self.config: TrainingConfig = recipe.training
         torch.manual_seed(int(generator(self.config.seed, "init").integers(2**63 - 1)))
-        self.encoder: EncoderModule = recipe.encoder.build(store.n_items)
+        self.encoder: EncoderModule = recipe.encoder.build_for(recipe.encoder.catalogue(store))
         self.objective: Objective = recipe.objective.build(self.encoder)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.fabric = Fabric(accelerator="auto", devices=1, precision="32-true")
