@@ -128,11 +128,11 @@ def report(args: argparse.Namespace, found: dict[str, list[tuple[float, float]]]
         "n_users": args.users,
         "n_items": args.items,
         "command": " ".join(["python", "benchmarks/speed/ingest.py", *sys.argv[1:]]),
-        "hardware": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "hardware": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
