@@ -10,7 +10,7 @@ from usermodel.nn.inputs import EventInputs, InputsConfig
 DIM = 4
 OFFSETS = torch.tensor([0, 3, 3, 4, 6])
 TIMES = torch.tensor([100, 100, 4_000, 7, 50, 86_450])
-TYPES = torch.tensor([1, 2, 0, 3, 9, 2], dtype=torch.int32)
+TYPES = torch.tensor([1, 2, 0, 3, 4, 2], dtype=torch.int32)
 WATCHED = torch.tensor([-1, 0, 1_500, 60_000, 10**9, 2])
 
 
