@@ -23,8 +23,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/usermodel demo -o demo-output --overwrite
 
+# Two workers of one thread each: threads that wait for each other are slower on two cores.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m slow
