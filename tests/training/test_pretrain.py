@@ -344,7 +344,7 @@ def test_a_custom_validation_decides_which_weights_are_kept(store, recipe, tmp_p
 
 def test_after_a_numeric_error_the_run_can_be_looked_at_and_replaced(store, recipe, tmp_path):
     wild = eager(recipe).override({"training.learning_rate": 1e30})
-    with pytest.raises(NumericError, match="loss: expected a finite loss"):
+    with pytest.raises(NumericError, match="expected a finite number"):
         pretrain(store, wild, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["learning_rate"] == 1e30
     assert pretrain(store, recipe, tmp_path / "run", overwrite=True).meta["epochs"] == 3
