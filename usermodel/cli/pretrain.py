@@ -42,6 +42,7 @@ def pretrain(
     from usermodel.recipes.catalog import find, parse_assignments
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.training.pretrain import pretrain as train
+    from usermodel.training.processes import Team
 
     changes = parse_assignments(set_ or []) | ({} if devices is None else {"training.devices": devices})
     chosen = None
@@ -69,6 +70,9 @@ def pretrain(
             allow_modules=allow_module or (),
             on_progress=watch,
         )
+    if Team.rank_in_environment():
+        # Under torchrun every rank comes by here; one tells.
+        return
     best = ", ".join(f"{name} {value:.4f}" for name, value in run.meta["best"].items())
     common.say(
         f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; best validation {best} in epoch {run.meta['best_epoch']}"

@@ -52,6 +52,7 @@ class Loop:
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.modules.to(self.fabric.device)
         self.optimiser = optimiser.build(self.config, self.modules)
+        self.weights = list(self.modules.parameters())
         self.ema = Ema(self.encoder, self.config.ema)
         self.state = checkpoint.State(store.content_hash)
         self.best: dict[str, Tensor] = {}
@@ -133,6 +134,7 @@ class Loop:
     def _train_epoch(self, report: OnProgress) -> int:
         """Take the steps of an epoch that are still to do; returns its events."""
         examples, batches = self._epoch(self.state.epoch)
+        self.modules.train()
         total = int(examples.lengths.sum())
         done = sum(int(examples.lengths[rows].sum()) for rows in batches[: self.state.batch])
         for rows in batches[self.state.batch :]:
@@ -186,13 +188,12 @@ class Loop:
         rate = schedule.rate(config, state.step, self._planned)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.modules.train()
         self.optimiser.zero_grad(set_to_none=True)
         parts = cut(examples.lengths, team.world * config.accumulate)
         names: list[str] = []
         sums: list[Tensor] = []
         for number in range(team.rank, len(parts), team.world):
-            torch.manual_seed(step_seed(config.seed, state.step, number))
+            seed_all(step_seed(config.seed, state.step, number), self.fabric.device)
             output = self._forward(examples.take(parts[number]) if len(parts) > 1 else examples)
             names = list(output.parts)
             # Sums over targets add up to those of the batch; means do not.
@@ -202,9 +203,9 @@ class Loop:
             sums.append(torch.cat([values * output.n_targets, values.new_tensor([output.n_targets])]))
         total = torch.stack(sums).sum(0)
         total = team.sum(torch.cat([total, total.new_tensor([self.stop_requested])]))
-        team.sum_gradients(self.modules.parameters())
+        team.sum_gradients(self.weights)
         scale = (1.0 / total[-2].clamp(min=1.0)).float() if len(parts) > 1 else None
-        norm = optimiser.scale_and_clip(self.modules.parameters(), scale, config.clip_norm)
+        norm = optimiser.scale_and_clip(self.weights, scale, config.clip_norm)
         loss_sum, *part_sums, n_targets, stop, length = torch.cat([total, norm.double()[None]]).tolist()
         loss = loss_sum / max(n_targets, 1.0)
         self._require_finite({"loss": loss, "length of the gradient": length}, rate, examples)
@@ -278,6 +279,13 @@ class Loop:
             self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
         else:
             state.bad += 1
+
+
+def seed_all(seed: int, device: torch.device) -> None:
+    """`torch.manual_seed` for the processor and one device; that one formats a stack trace each time without CUDA."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def has_bf16(device: torch.device) -> bool:

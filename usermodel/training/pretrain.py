@@ -74,12 +74,7 @@ def pretrain(
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(Path(store))
     folder = Path(out)
     if Team.rank_in_environment():
-        # Rank 0 decides what may be done to the folder, perhaps while this one reads it.
-        if resume and (folder / "config.json").is_file():
-            recipe = recipe or read_recipe(folder / "config.json", allow_modules=allow_modules)
-            if (folder / manifest.NAME).is_file():
-                return _finished(folder, recipe, store)
-        return follow(store, recipe or Recipe(), folder, Team((recipe or Recipe()).training))
+        return _join(store, recipe, folder, resume, allow_modules)
     old = _holds_something(folder)
     if old and resume:
         recipe = _same_recipe(folder, recipe, allow_modules)
@@ -112,6 +107,18 @@ def _lead(
             _clear(folder)
         write_recipe(recipe, folder / "config.json")
         return _train(loop, validate, on_progress)
+
+
+def _join(
+    store: SequenceStore, recipe: Recipe | None, folder: Path, resume: bool, allow_modules: Sequence[str]
+) -> Run:
+    """Another rank under torchrun. Rank 0 decides what may be done to the folder, perhaps while this one reads it."""
+    if resume and (folder / "config.json").is_file():
+        recipe = recipe or read_recipe(folder / "config.json", allow_modules=allow_modules)
+        if (folder / manifest.NAME).is_file():
+            return _finished(folder, recipe, store)
+    recipe = recipe or Recipe()
+    return follow(store, recipe, folder, Team(recipe.training))
 
 
 def follow(store: SequenceStore, recipe: Recipe, folder: Path, team: Team) -> Run:
