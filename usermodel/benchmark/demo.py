@@ -27,8 +27,8 @@ from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.next_item import NextItem
 from usermodel.tasks.protocol import TaskResult
-from usermodel.training.loop import OnProgress
 from usermodel.training.pretrain import pretrain
+from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as write_tensors
 from torch import Tensor
 
 from usermodel import manifest
@@ -109,6 +111,17 @@ def _read_config(path: Path, allow_modules: Sequence[str]) -> tuple[EncoderConfi
 def plain_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """The weights as safetensors wants them: on the CPU, contiguous, without a graph."""
     return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; a disk that refuses is an `OSError` with its number, which safetensors hides in a text."""
+    try:
+        write_tensors(tensors, path)
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:
