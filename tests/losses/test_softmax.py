@@ -57,6 +57,15 @@ def test_bfloat16_autocast_is_within_two_percent():
         assert float((a - b).norm() / b.norm()) < 2e-2
 
 
+def test_float16_autocast_is_computed_in_float32():
+    """70,000 equal logits: their exponentials sum to more than float16 can hold."""
+    events, items = torch.zeros(2, 3, requires_grad=True), torch.ones(70_000, 3, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.float16):
+        loss = full_softmax(events, items, torch.tensor([0, 1]))
+    torch.testing.assert_close(loss, torch.tensor(70_000.0).log())
+    assert all(bool(g.isfinite().all()) for g in gradients(loss, events, items))
+
+
 def test_the_incoming_gradient_scales():
     events, items, target = inputs()
     once = gradients(full_softmax(events, items, target), events, items)

@@ -1,0 +1,1 @@
+"""Samplers of negatives for implicit feedback: item indices with their log-probabilities."""

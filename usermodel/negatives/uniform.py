@@ -1,0 +1,45 @@
+"""Uniform negatives: every item is as likely as any other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from usermodel.events.splits import Split
+from usermodel.negatives.protocol import Negatives, NegativeSampler, NegativesConfig
+from usermodel.store.sequence_store import SequenceStore
+
+
+class UniformConfig(NegativesConfig):
+    """Items with equal probability.
+
+    Attributes:
+        shared: One set for all events of a batch, whose scores are a single matrix product; ``False`` draws anew for each
+            event, which costs a gather of as many vectors.
+    """
+
+    shared: bool = True
+
+    def build(self, store: SequenceStore, split: Split) -> Uniform:
+        """A sampler of 1 to ``store.n_items``."""
+        del split
+        return Uniform(store.n_items, shared=self.shared)
+
+
+class Uniform(NegativeSampler):
+    """``q(item) = 1 / n_items``."""
+
+    def __init__(self, n_items: int, *, shared: bool = True) -> None:
+        super().__init__()
+        self.n_items, self.shared = n_items, shared
+
+    def sample(
+        self, positives: Tensor, context: Tensor, *, n: int, generator: torch.Generator | None = None
+    ) -> Negatives:
+        """See `NegativeSampler.sample`."""
+        del context
+        shape = (n,) if self.shared else (len(positives), n)
+        ids = torch.randint(1, self.n_items + 1, shape, generator=generator, device=positives.device)
+        return Negatives(ids, torch.full(shape, -math.log(self.n_items), device=positives.device))
