@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-loss clean help
+.PHONY: demo test check test-slow format proof-beauty proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-loss clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-loss   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-loss   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -23,8 +23,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/usermodel demo -o demo-output --overwrite
 
+# Two workers of one thread each: threads that wait for each other are slower on two cores.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -q -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n 2
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -m slow
@@ -44,6 +45,11 @@ format: $(VENV)/.installed
 # The main job on real input: needs Beauty.txt.gz in $USERMODEL_DATA_DIR/amazon-beauty; about 5 minutes a seed.
 proof-beauty: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/next_item_beauty.py --out benchmarks/results/next_item_beauty.json
+
+# ICSRec's official weights give their published figures here: needs the data above and the two files of weights in
+# $USERMODEL_CHECKPOINTS_DIR; about 2 minutes.
+proof-parity: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/parity_icsrec.py --out benchmarks/results/parity_icsrec.json
 
 # What the demo prints, for the README.
 proof-demo: $(VENV)/.installed

@@ -14,6 +14,8 @@ import hypothesis
 import pytest
 
 DATA_DIR = "USERMODEL_DATA_DIR"
+#: Mark of a test -> the variable that names the folder it reads.
+FOLDERS = {"data": DATA_DIR, "checkpoints": "USERMODEL_CHECKPOINTS_DIR"}
 DESELECTED = pytest.StashKey[int]()
 
 # The same examples in every run; set HYPOTHESIS_PROFILE=explore to look for new ones.
@@ -45,20 +47,20 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Without the public data sets their tests are left out, in one line and not in one skip each."""
-    if os.environ.get(DATA_DIR):
-        return
-    data = [item for item in items if item.get_closest_marker("data")]
-    items[:] = [item for item in items if not item.get_closest_marker("data")]
-    config.stash[DESELECTED] = len(data)
-    if data:
-        config.hook.pytest_deselected(items=data)
+    """Without the public data sets, or foreign checkpoints, their tests are left out, in one line and not in one skip each."""
+    lacking = {mark for mark, name in FOLDERS.items() if not os.environ.get(name)}
+    left_out = [item for item in items if lacking & {mark.name for mark in item.iter_markers()}]
+    items[:] = [item for item in items if item not in left_out]
+    config.stash[DESELECTED] = len(left_out)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_terminal_summary(terminalreporter, config):
     if config.stash.get(DESELECTED, 0):
+        names = " and ".join(name for name in FOLDERS.values() if not os.environ.get(name))
         terminalreporter.write_line(
-            f"{config.stash[DESELECTED]} tests of public data left out: {DATA_DIR} is not set"
+            f"{config.stash[DESELECTED]} tests of public data left out: {names} not set"
         )
 
 

@@ -23,6 +23,7 @@ EXIT_CODES = {
     "StorageError": 5,
     "NumericError": 6,
     "InterruptedRunError": 7,
+    "LostProcessError": 7,
 }
 PARENTS = {
     "DataError": ValueError,
@@ -34,6 +35,7 @@ PARENTS = {
     "StorageError": OSError,
     "NumericError": ArithmeticError,
     "InterruptedRunError": RuntimeError,
+    "LostProcessError": RuntimeError,
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usermodel.loader import epoch_batches, generator, step_seed
+from usermodel.loader import cut, epoch_batches, generator, step_seed
 
 LENGTHS = st.lists(st.integers(0, 30), max_size=40).map(lambda values: np.array(values, dtype=np.int64))
 
@@ -92,11 +92,11 @@ def test_streams_and_counters_never_coincide():
     assert head(0, "sample", 3) == head(0, "sample", 3)
 
 
-def test_the_seed_of_a_step_depends_on_seed_step_and_rank_alone():
+def test_the_seed_of_a_step_depends_on_seed_step_and_part_alone():
     seeds = {step_seed(seed, step, rank) for seed in range(5) for step in range(20) for rank in range(3)}
     assert len(seeds) == 300
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert step_seed(1, 2) == step_seed(1, 2, rank=0)
+    assert step_seed(1, 2) == step_seed(1, 2, part=0)
 
 
 def test_the_order_is_frozen():
@@ -104,3 +104,18 @@ def test_the_order_is_frozen():
     batches = epoch_batches(np.arange(8), seed=3, epoch=1, batch_users=3, batch_events=None)
     assert plain(batches) == [[5, 4, 3], [0, 2, 6], [1, 7]]
     assert step_seed(3, 4) == 2684481907948356299
+
+
+@given(LENGTHS, st.integers(1, 9))
+def test_parts_of_a_batch_hold_every_example_once_and_about_as_many_events(lengths, parts):
+    dealt = cut(lengths, parts)
+    assert len(dealt) == parts
+    assert sorted(np.concatenate(dealt).tolist()) == list(range(len(lengths)))
+    loads = [int(lengths[rows].sum()) for rows in dealt]
+    assert max(loads) - min(loads) <= lengths.max(initial=0)
+    assert plain(dealt) == plain(cut(lengths, parts))
+
+
+def test_the_whole_batch_is_one_part_in_its_own_order():
+    assert plain(cut(np.array([3, 9, 1]), 1)) == [[0, 1, 2]]
+    assert plain(cut(np.array([3, 9, 1, 5]), 2)) == [[1, 2], [3, 0]]

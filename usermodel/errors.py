@@ -81,6 +81,12 @@ class InterruptedRunError(UserModelError, RuntimeError):
     exit_code = 7
 
 
+class LostProcessError(UserModelError, RuntimeError):
+    """A process of a run that several train was killed, or hangs; the last checkpoint can be resumed."""
+
+    exit_code = 7
+
+
 def nearest(word: str, words: Iterable[object]) -> str:
     """``"Did you mean 'dim'?"`` for the closest of ``words``, whatever its case; all of them when nothing is close."""
     choices = sorted(map(str, words))

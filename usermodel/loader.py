@@ -15,9 +15,25 @@ def generator(seed: int, stream: str, *counters: int) -> np.random.Generator:
     return np.random.default_rng([seed, _STREAMS[stream], *counters])
 
 
-def step_seed(seed: int, step: int, rank: int = 0) -> int:
-    """Seed of everything random inside one optimiser step (dropout, views): a 63-bit integer."""
-    return int(generator(seed, "step", step, rank).integers(2**63 - 1))
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """Seed of everything random inside one part of an optimiser step (dropout, views): a 63-bit integer."""
+    return int(generator(seed, "step", step, part).integers(2**63 - 1))
+
+
+def cut(lengths: Int64[ndarray, " n"], parts: int) -> list[Int64[ndarray, " part"]]:
+    """Deal the examples of a batch among ranks and accumulation steps.
+
+    They are dealt by falling length, to and fro, so that the events of two parts differ by at most the longest example.
+
+    Returns:
+        Example numbers of each part; every example is in exactly one, and parts may be empty.
+    """
+    if parts == 1:
+        return [np.arange(len(lengths))]
+    order = np.argsort(-lengths, kind="stable")
+    place = np.arange(len(order)) % (2 * parts)
+    owner = np.minimum(place, 2 * parts - 1 - place)
+    return [order[owner == part] for part in range(parts)]
 
 
 def epoch_batches(

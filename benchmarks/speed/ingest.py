@@ -28,6 +28,14 @@ PEERS = ("none", "plain", "recbole", "rectools", "fuxictr")
 JOBS = ("csv-int", "csv-str", "parquet-int", "parquet-str")
 #: For 10 M events; for more, only memory has a goal.
 GOAL_SECONDS, GOAL_MB, GOAL_MB_LARGE = {"int": 6.0, "str": 10.0}, 900.0, 4000.0
+OPEN = """
+import sys, time
+from usermodel.store.sequence_store import SequenceStore
+started = time.perf_counter()
+store = SequenceStore.open(sys.argv[1])
+store.items[store.offsets[0]]
+print(1e3 * (time.perf_counter() - started))
+"""
 SIMULATE = """
 import sys, numpy as np, polars as pl
 from pathlib import Path
@@ -79,8 +87,8 @@ def simulate(args: argparse.Namespace, log: Path, ids: str, form: str) -> Path:
     return log
 
 
-def run(args: argparse.Namespace, folder: Path) -> dict[str, list[tuple[float, float]]]:
-    """All measurements of both sides, in turns."""
+def run(args: argparse.Namespace, folder: Path) -> tuple[dict[str, list[tuple[float, float]]], float]:
+    """All measurements of both sides, in turns, and the milliseconds in which another process opens the store."""
     form, ids = args.job.split("-")
     log = simulate(args, folder / f"log-{ids}.{form}", ids, form)
     core = ["--min-user-events", "5", "--min-item-events", "5"]
@@ -92,16 +100,24 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, list[tuple[float, f
         theirs = log if args.peer != "recbole" else simulate(args, folder / "log" / "log.inter", ids, "inter")
         sides["peer"] = [python_of(args.peer), str(HERE / f"ingest_{args.peer}.py"), str(theirs)]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    open_ms: list[float] = []
     for _ in range(args.repeat):
         for name, command in sides.items():
             out = folder / "out"
             found[name].append(measure([*command, str(out)], folder))
             print(f"{name}: {found[name][-1][0]:.2f} s, {found[name][-1][1]:,.0f} MB", file=sys.stderr)
+            if name == "ours":
+                opened = subprocess.run(
+                    [sys.executable, "-c", OPEN, str(out)], capture_output=True, check=True
+                )
+                open_ms.append(float(opened.stdout))
             shutil.rmtree(out)
-    return found
+    return found, statistics.median(open_ms)
 
 
-def report(args: argparse.Namespace, found: dict[str, list[tuple[float, float]]]) -> dict[str, object]:
+def report(
+    args: argparse.Namespace, found: dict[str, list[tuple[float, float]]], open_ms: float
+) -> dict[str, object]:
     """Medians as one flat object."""
     middle = {
         name: [statistics.median(values) for values in zip(*runs, strict=True)]
@@ -116,6 +132,7 @@ def report(args: argparse.Namespace, found: dict[str, list[tuple[float, float]]]
         "job": f"ingest {args.job}",
         "seconds": round(seconds, 3),
         "peak_mb": round(peak, 1),
+        "open_ms": round(open_ms, 2),
         "peer": args.peer,
         "peer_seconds": None if peer_seconds is None else round(peer_seconds, 3),
         "peer_peak_mb": None if peer_peak is None else round(peer_peak, 1),
@@ -128,11 +145,11 @@ def report(args: argparse.Namespace, found: dict[str, list[tuple[float, float]]]
         "n_users": args.users,
         "n_items": args.items,
         "command": " ".join(["python", "benchmarks/speed/ingest.py", *sys.argv[1:]]),
-        "hardware": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "hardware": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
@@ -151,7 +168,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="usermodel-ingest-") as folder:
-        text = json.dumps(report(args, run(args, Path(folder))), indent=1) + "\n"
+        text = json.dumps(report(args, *run(args, Path(folder))), indent=1) + "\n"
     if args.json is None:
         print(text, end="")
     else:

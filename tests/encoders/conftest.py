@@ -22,14 +22,21 @@ def store(tmp_path) -> SequenceStore:
 
 @pytest.fixture
 def make_batch():
-    """Lists of item indices -> a batch."""
+    """Lists of item indices -> a batch. Times and features follow from the items, and so from earlier events only."""
 
     def make(*histories: list[int]) -> JaggedBatch:
         flat = [item for history in histories for item in history]
-        times = [1_000 + place for history in histories for place in range(len(history))]
+        times = [
+            1_000 + sum(5 ** (item % 9) for item in history[:place])
+            for history in histories
+            for place in range(len(history))
+        ]
+        item = torch.tensor(flat, dtype=torch.int64)
         offsets = torch.tensor([0, *(len(history) for history in histories)]).cumsum(0)
-        return JaggedBatch(
-            torch.tensor(flat, dtype=torch.int64), torch.tensor(times, dtype=torch.int64), offsets
-        )
+        features = {
+            "event_type": (item % 4).int(),
+            "watch_time_ms": torch.where(item % 7 == 0, -1, item**3),
+        }
+        return JaggedBatch(item, torch.tensor(times, dtype=torch.int64), offsets, features)
 
     return make

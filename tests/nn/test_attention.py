@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import jaxtyping
@@ -6,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from usermodel.nn.attention import SelfAttention
+from usermodel.nn.positions import rotate, time_buckets
 from usermodel.nn.ragged import Layout
 
 LENGTHS = [3, 0, 7, 1, 8, 2]
@@ -100,3 +102,108 @@ def test_shapes_are_checked_while_tests_run():
         module(torch.zeros(3, DIM, dtype=torch.int64), Layout.of(torch.tensor([0, 3])))
     with pytest.raises(jaxtyping.TypeCheckError):
         module(torch.zeros(3), Layout.of(torch.tensor([0, 3])))
+
+
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """RoFormer's definition: pairs as complex numbers times ``exp(i m theta)``."""
+    length, width = x.shape
+    pairs = torch.complex(x[:, 0::2], x[:, 1::2])
+    for place in range(length):
+        for pair in range(width // 2):
+            angle = torch.tensor(place * 10_000 ** (-2 * pair / width))
+            pairs[place, pair] = pairs[place, pair] * torch.polar(torch.tensor(1.0), angle)
+    return torch.view_as_real(pairs).flatten(1)
+
+
+def by_hand(module: SelfAttention, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+    """One user, head and query at a time; rotary places and a time bias, as the papers write them."""
+    outs, d = [], DIM // HEADS
+    for start, stop in pairwise(OFFSETS.tolist()):
+        n, own = stop - start, times[start:stop].tolist()
+        parts = (x[start:stop] @ module.qkv.weight.T + module.qkv.bias).split(DIM, dim=1)
+        mixed = torch.zeros(n, DIM)
+        for head in range(HEADS):
+            q, k, v = (part[:, head * d : (head + 1) * d] for part in parts)
+            if module.rotary:
+                q, k = turned(q), turned(k)
+            for query in range(n):
+                keys = range(query + 1) if module.causal else range(n)
+                scores = []
+                for key in keys:
+                    score = q[query] @ k[key] / math.sqrt(d)
+                    if module.time_bias is not None:
+                        apart = own[query] - own[key]
+                        size = len(module.time_bias) // (1 if module.causal else 2)
+                        bucket = min(int(math.log(max(abs(apart), 1)) / 0.301), size - 1)
+                        score = score + module.time_bias[bucket + (size if apart < 0 else 0), head]
+                    if module.bias is not None:
+                        score = score + additive_mask(module, n)[head, query, key]
+                    scores.append(score)
+                weights = torch.softmax(torch.stack(scores), 0)
+                mixed[query, head * d : (head + 1) * d] = weights @ v[: len(scores)]
+        outs.append(mixed @ module.out.weight.T + module.out.bias)
+    return torch.cat(outs)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rotary": True},
+        {"n_time_buckets": 40},
+        {"n_time_buckets": 6},
+        {"n_time_buckets": 40, "max_distance": 4},
+        {"n_time_buckets": 40, "rotary": True},
+    ],
+    ids=str,
+)
+def test_rotary_places_and_time_bias_equal_the_papers_formulas(causal, options):
+    torch.manual_seed(0)
+    module = SelfAttention(DIM, HEADS, causal=causal, **options)
+    for weight in module.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    x = torch.randn(int(OFFSETS[-1]), DIM, requires_grad=True)
+    # Ties, seconds, days and years between events of one user.
+    times = torch.cat([torch.randint(0, 10 ** (3 * n % 9 + 1), (n,)).sort().values for n in LENGTHS])
+    times[4] = times[3]
+    layout = Layout.of(OFFSETS)
+    n = options.get("n_time_buckets", 0)
+    buckets = time_buckets(times, layout, n, causal=causal) if n else ()
+    ours, theirs = module(x, layout, buckets), by_hand(module, x, times)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():  # another kernel
+        torch.testing.assert_close(module(x, layout, buckets), theirs, atol=1e-5, rtol=1e-5)
+    wanted, weight = [x, *module.parameters()], torch.randn_like(ours)
+    for a, b in zip(
+        torch.autograd.grad(ours, wanted, weight), torch.autograd.grad(theirs, wanted, weight), strict=True
+    ):
+        torch.testing.assert_close(a, b, atol=2e-5, rtol=1e-4)
+
+
+def test_rotary_products_depend_on_the_distance_only():
+    torch.manual_seed(0)
+    q, k = torch.randn(1, 1, 1, 8).expand(1, 1, 30, 8), torch.randn(1, 1, 1, 8).expand(1, 1, 30, 8)
+    products = (rotate(q) @ rotate(k).transpose(-1, -2))[0, 0]
+    for distance in range(-29, 30):
+        line = products.diagonal(distance)
+        torch.testing.assert_close(line, line[:1].expand_as(line), atol=1e-4, rtol=1e-4)
+    assert products[0].std() > 0.1
+    torch.testing.assert_close(rotate(q).norm(dim=-1), q.norm(dim=-1))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("options", [{"max_distance": 5}, {"n_time_buckets": 9}, {}], ids=str)
+def test_every_kernel_gives_the_same_values(causal, options):
+    """Without gradients, with them, and with a dropout that vanishes."""
+    torch.manual_seed(0)
+    module = SelfAttention(DIM, HEADS, causal=causal, dropout=1e-12, **options)
+    for weight in module.parameters():
+        torch.nn.init.normal_(weight)
+    x, layout = torch.randn(int(OFFSETS[-1]), DIM), Layout.of(OFFSETS)
+    n, times = options.get("n_time_buckets", 0), torch.arange(len(x)) ** 3
+    buckets = time_buckets(times, layout, n, causal=causal) if n else ()
+    learning, dropping = module.eval()(x, layout, buckets), module.train()(x, layout, buckets)
+    with torch.no_grad():
+        fast = module.eval()(x, layout, buckets)
+    torch.testing.assert_close(fast, learning, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(dropping, learning, atol=1e-5, rtol=1e-5)

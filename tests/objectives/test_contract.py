@@ -146,6 +146,15 @@ def test_parts_are_finite_detached_and_scalar(config, make_batch):
 
 
 @contract
+def test_an_empty_batch_has_the_parts_of_any_other(config, make_batch):
+    """A rank without examples adds up the same parts as the others."""
+    encoder, objective = build(config)
+    full, empty = objective(encoder, make_batch(*histories())), objective(encoder, make_batch())
+    assert list(empty.parts) == list(full.parts)
+    assert all(math.isfinite(value.item()) for value in empty.parts.values())
+
+
+@contract
 def test_the_encoder_is_not_a_member(config):
     encoder, objective = build(config)
     own = {id(weight) for weight in objective.parameters()}

@@ -103,7 +103,9 @@ def test_it_equals_a_build_without_these_users_and_the_old_items(tmp_path_factor
     store = build_store(log, folder / "store")
     others = frame.filter(~pl.col("user_id").is_in(sorted(gone)))
     if others.is_empty():
-        with pytest.raises(DataError, match=r"expected a user who stays; found none\. Delete the folder\."):
+        with pytest.raises(
+            DataError, match=r"expected a user with events who stays; found none\. Delete the folder\."
+        ):
             forget(store, pl.Series(sorted(gone), dtype=pl.String))
         return
     forget(store, pl.Series(sorted(gone), dtype=pl.String))
@@ -142,6 +144,17 @@ def test_an_object_that_shows_an_older_store_forgets_nobody(tmp_path):
         store.forget(["zoe"])
     assert SequenceStore.open(store.path).forget(["zoe"]).found == 1
     assert traces(tmp_path, SECRET) == traces(tmp_path, "zoe") == []
+
+
+def test_a_store_without_events_is_no_store(tmp_path):
+    """Users whose numbers were kept, but who took nothing, are not enough."""
+    frame = pl.DataFrame({"user_id": ["ann"], "item_id": ["x"], "timestamp": [T0]})
+    known = store_with_tables(tmp_path)
+    store = build_store(frame, tmp_path / "ann", vocabulary=known)
+    assert store.n_users == 3
+    with pytest.raises(DataError, match=r"expected a user with events who stays; found none\. Delete the"):
+        store.forget(["ann"])
+    assert store.forget(["zoe"]).found == 1
 
 
 def test_the_method_takes_a_list_of_ids_and_not_one_text(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import random
+import resource
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from usermodel.errors import IntegrityError, MismatchError
+from usermodel.errors import IntegrityError, MismatchError, StorageError
 from usermodel.training import checkpoint
 from usermodel.training.checkpoint import State
 
@@ -199,6 +200,40 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
     modules, optimiser = build()
     checkpoint.save(tmp_path, modules, optimiser, State("hash", step=4), {})
     assert restored(tmp_path)[2].epoch == 0
+
+
+def test_a_full_disk_is_said_with_the_bytes_needed_and_free_and_the_earlier_ones_stay(tmp_path):
+    """The limit on the size of a file stands in for a disk that is full: the same path, another number."""
+    trained(tmp_path, 4, 5)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    modules, optimiser = build()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(
+            StorageError,
+            match=r"step-0000000006: expected room for a checkpoint of 72 bytes; found File too large \([\d,]+ bytes free\)\. .*--resume",
+        ) as caught:
+            checkpoint.save(tmp_path, modules, optimiser, state_at(6), {"w": torch.zeros(2)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.exit_code == 5
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_average_comes_back_and_its_damage_is_damage(tmp_path):
+    modules, optimiser = build()
+    for number in (4, 5):
+        checkpoint.save(
+            tmp_path, modules, optimiser, state_at(number), {}, {"w": torch.full((2,), float(number))}
+        )
+    average = {"w": torch.zeros(2)}
+    assert checkpoint.restore(tmp_path, modules, optimiser, "hash", average)[0].step == 5
+    assert average["w"].tolist() == [5, 5]
+    damage(tmp_path / "step-0000000005" / "average.safetensors", "flip")
+    state, _, skipped = checkpoint.restore(tmp_path, modules, optimiser, "hash", average)
+    assert (state.step, average["w"].tolist()) == (4, [4, 4])
+    assert ["average.safetensors" in sentence for sentence in skipped] == [True]
 
 
 def test_a_failed_save_leaves_the_earlier_ones(tmp_path, monkeypatch):

@@ -88,6 +88,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(store, reci
         {},
         {"precision": "bf16", "optimiser": "adamw", "weight_decay": 0.1, "warmup_steps": 9},
         {"batch_users": 7, "max_steps": 20},
+        {
+            "schedule": "cosine",
+            "warmup_steps": 2,
+            "accumulate": 3,
+            "batch_events": 33,
+            "clip_norm": 0.5,
+            "ema": 0.9,
+        },
     ],
 )
 def test_stopped_at_any_step_and_resumed_equals_uninterrupted(store, recipe, tmp_path, changes):
@@ -227,7 +235,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser(store, recipe, tmp
 
     loop._step = spy
     with pytest.raises(
-        NumericError, match=r"expected a finite loss; found nan in step 4, with users such as \['u\d"
+        NumericError,
+        match=r"loss: expected a finite number; found nan in step 4 at learning rate 0\.01, with users (u\d+, )+u\d+\. Lower",
     ):
         loop.run(real_validation(loop))
     assert all(torch.equal(weights_of(loop)[name], value) for name, value in seen[3].items())
@@ -272,7 +281,7 @@ def test_the_mean_loss_weighs_batches_by_their_targets(store, recipe, tmp_path):
     """With a learning rate of almost nothing, the epoch's mean is the mean over all targets of the untrained encoder."""
     quiet = recipe.override({"encoder.dropout": 0.0})
     loop = make_loop(store, quiet, tmp_path, learning_rate=1e-12, max_epochs=1, batch_users=7)
-    examples, _ = loop._epoch()
+    examples, _ = loop._epoch(0)
     inputs, target = collate(store, examples).shifted()
     with torch.no_grad():
         wanted = full_softmax(loop.encoder(inputs).events, loop.encoder.item_vectors(), target - 1)
@@ -302,3 +311,107 @@ def test_precision_is_what_the_recipe_says(store, recipe, tmp_path):
     assert a.state.history[0]["loss"] != b.state.history[0]["loss"]
     assert a.state.history[0]["loss"] == pytest.approx(b.state.history[0]["loss"], rel=0.02)
     assert all(value.dtype == torch.float32 for value in weights_of(b).values())
+
+
+class BrokenGradient(NextItem):
+    """A finite loss with a gradient that is not, from the fourth step on."""
+
+    calls = 0
+
+    def forward(self, encoder, batch):
+        self.calls += 1
+        output = super().forward(encoder, batch)
+        zero = (encoder.items.weight[1, 0] - encoder.items.weight[1, 0].detach()).abs().sqrt()
+        return ObjectiveOutput(output.loss + zero if self.calls > 3 else output.loss, output.n_targets)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_optimiser(store, recipe, tmp_path):
+    loop = make_loop(store, recipe, tmp_path, checkpoint_every_s=1e-9)
+    loop.objective = BrokenGradient()
+    before = []
+    step = loop._step
+    loop._step = lambda examples: (before.append(weights_of(loop)), step(examples))
+    message = r"length of the gradient: expected a finite number; found (nan|inf) in step 4 at learning rate 0\.01, with users u\d+"
+    with pytest.raises(NumericError, match=message):
+        loop.run(real_validation(loop))
+    assert all(torch.equal(weights_of(loop)[name], value) for name, value in before[3].items())
+    assert (loop.state.step, len(list(loop.checkpoints.iterdir()))) == (3, 2)
+
+
+def losses_of(loop: Loop) -> list[float]:
+    """Loss of each step."""
+    seen, step = [], loop._step
+
+    def spy(examples):
+        before = loop.state.loss_sum, loop.state.n_targets
+        step(examples)
+        seen.append((loop.state.loss_sum - before[0]) / (loop.state.n_targets - before[1]))
+
+    loop._step = spy
+    loop.run(real_validation(loop))
+    return seen
+
+
+@pytest.mark.parametrize("size", [{"batch_events": 120}, {"batch_users": 12}])
+def test_accumulated_batches_take_the_steps_of_the_bigger_batch(store, recipe, tmp_path, size):
+    quiet = recipe.override({"encoder.dropout": 0.0})
+    ((name, number),) = size.items()
+    big = losses_of(make_loop(store, quiet, tmp_path / "big", **size))
+    for parts in (2, 4):
+        small = make_loop(store, quiet, tmp_path / f"by{parts}", accumulate=parts, **{name: number // parts})
+        assert losses_of(small) == pytest.approx(big, rel=1e-6)
+
+
+def test_more_parts_than_examples_leave_some_without_any(store, recipe, tmp_path):
+    quiet = recipe.override({"encoder.dropout": 0.0})
+    one = losses_of(make_loop(store, quiet, tmp_path / "one", batch_users=5, max_steps=3))
+    many = losses_of(make_loop(store, quiet, tmp_path / "many", batch_users=1, accumulate=5, max_steps=3))
+    assert many == pytest.approx(one, rel=1e-6)
+    loop = make_loop(store, quiet, tmp_path / "few", accumulate=9)
+    examples, _ = loop._epoch(0)
+    loop._step(examples.take(np.arange(2)))
+    assert loop.state.n_targets == int((examples.lengths[:2] - 1).sum())
+
+
+def test_gradients_are_shortened_together(store, recipe, tmp_path):
+    loops = [
+        make_loop(store, recipe, tmp_path / name, clip_norm=clip)
+        for name, clip in [("a", None), ("b", 1e-3), ("c", 1e3)]
+    ]
+    grads = []
+    for loop in loops:
+        loop._step(loop._epoch(0)[0])
+        grads.append(torch.cat([w.grad.flatten() for w in loop.encoder.parameters() if w.grad is not None]))
+    assert grads[1].norm().item() == pytest.approx(1e-3, rel=1e-4)
+    torch.testing.assert_close(grads[1] / grads[1].norm(), grads[0] / grads[0].norm())
+    assert torch.equal(grads[0], grads[2])
+
+
+def test_the_average_of_the_weights_is_validated_kept_and_exported(store, recipe, tmp_path):
+    validate, seen = scripted(0.1, 0.2, 0.3)
+    loop = make_loop(store, recipe, tmp_path, ema=0.8)
+    weights = []
+    step = loop._step
+
+    def spy(examples):
+        step(examples)
+        weights.append(loop.encoder.items.weight.detach().clone())
+
+    first = loop.encoder.items.weight.detach().clone()
+    loop._step = spy
+    loop.run(validate)
+    average = first
+    for number, weight in enumerate(weights, 1):
+        decay = min(0.8, (1 + number) / (10 + number))
+        average = decay * average + (1 - decay) * weight
+    torch.testing.assert_close(seen[-1]["items.weight"], average)
+    assert not torch.allclose(average, weights[-1], atol=1e-4)
+    assert torch.equal(loop.encoder.items.weight, seen[-1]["items.weight"])
+
+
+def test_the_rate_falls_to_nothing_over_the_planned_steps(store, recipe, tmp_path):
+    loop = make_loop(store, recipe, tmp_path, schedule="linear", learning_rate=0.1, max_steps=10)
+    seen = []
+    loop.run(real_validation(loop), lambda now: seen.append(now.learning_rate))
+    assert seen == pytest.approx([0.1 * (10 - step) / 10 for step in range(10)])
+    assert [row["learning_rate"] for row in loop.state.history] == pytest.approx([0.06, 0.01])

@@ -3,6 +3,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from usermodel.errors import (
     MissingError,
     NumericError,
     OutputExistsError,
+    StorageError,
 )
 from usermodel.training.pretrain import pretrain
 from usermodel.training.recipe import Recipe
@@ -344,7 +346,29 @@ def test_a_custom_validation_decides_which_weights_are_kept(store, recipe, tmp_p
 
 def test_after_a_numeric_error_the_run_can_be_looked_at_and_replaced(store, recipe, tmp_path):
     wild = eager(recipe).override({"training.learning_rate": 1e30})
-    with pytest.raises(NumericError, match="loss: expected a finite loss"):
+    with pytest.raises(NumericError, match="expected a finite number"):
         pretrain(store, wild, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["learning_rate"] == 1e30
     assert pretrain(store, recipe, tmp_path / "run", overwrite=True).meta["epochs"] == 3
+
+
+def test_a_full_disk_ends_the_run_with_5_and_resume_continues_bit_for_bit(
+    whole, store, recipe, tmp_path, run_facts
+):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    seen = []
+
+    def watch(now):
+        seen.append(now)
+        if len(seen) == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+
+    try:
+        with pytest.raises(StorageError, match="expected room for a checkpoint of") as caught:
+            pretrain(store, eager(recipe), tmp_path / "run", on_progress=watch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.exit_code == 5
+    assert steps_saved(tmp_path / "run") == len(seen) - 1
+    run = pretrain(store, out=tmp_path / "run", resume=True)
+    assert run_facts(run.path) == run_facts(whole.path)

@@ -27,8 +27,8 @@ from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.next_item import NextItem
 from usermodel.tasks.protocol import TaskResult
-from usermodel.training.loop import OnProgress
 from usermodel.training.pretrain import pretrain
+from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 
@@ -152,19 +152,19 @@ def _compare(store: SequenceStore, run: Run, encoder: UserEncoder) -> dict[str, 
     task = NextItem(split=run.recipe.data.split)
     labels, split = task.requests(store), store.split(run.recipe.data.split)
     return {
-        "random encoder": evaluate_encoder(_untrained(run, encoder), store, task),
+        "random encoder": evaluate_encoder(_untrained(run, encoder, store), store, task),
         "popularity": task.score(Popularity.fit(store, split, labels), store, labels),
         "item-kNN": task.score(ItemKnn.fit(store, split, labels), store, labels),
         "pretrained encoder": evaluate_encoder(encoder, store, task),
     }
 
 
-def _untrained(run: Run, encoder: UserEncoder) -> UserEncoder:
+def _untrained(run: Run, encoder: UserEncoder, store: SequenceStore) -> UserEncoder:
     """The same architecture before the first step."""
     import torch
 
     torch.manual_seed(int(generator(run.recipe.training.seed, "init").integers(2**63 - 1)))
-    module = run.recipe.encoder.build(len(encoder.vocabulary))
+    module = run.recipe.encoder.build_for(run.recipe.encoder.catalogue(store))
     return UserEncoder(SavedEncoder(module.eval(), run.recipe.encoder, encoder.vocabulary, "untrained"))
 
 

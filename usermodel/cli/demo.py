@@ -12,7 +12,7 @@ import typer
 from usermodel.cli import common
 
 if TYPE_CHECKING:
-    from usermodel.training.loop import Progress
+    from usermodel.training.progress import Progress
 
 _MARK = ".usermodel-demo"
 

@@ -21,6 +21,7 @@ COMMANDS = (
     "describe",
     "recipes",
     "pretrain",
+    "convert",
     "embed",
     "index",
     "recommend",

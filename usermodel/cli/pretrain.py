@@ -9,7 +9,7 @@ import typer
 from usermodel.cli import common
 
 if TYPE_CHECKING:
-    from usermodel.training.loop import Progress
+    from usermodel.training.progress import Progress
 
 
 def pretrain(
@@ -28,6 +28,10 @@ def pretrain(
             "--set", metavar="KEY=VALUE", help="Change one value, such as encoder.dim=128. Repeatable."
         ),
     ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(help="Processes on this machine, one a GPU. Same as --set training.devices=N.", min=1),
+    ] = None,
     allow_module: common.AllowModule = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
@@ -38,22 +42,22 @@ def pretrain(
     from usermodel.recipes.catalog import find, parse_assignments
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.training.pretrain import pretrain as train
+    from usermodel.training.processes import Team
 
+    changes = parse_assignments(set_ or []) | ({} if devices is None else {"training.devices": devices})
     chosen = None
-    if not resume or recipe is not None or set_:
-        chosen = find(recipe or "next-item", allow_modules=allow_module or ()).override(
-            parse_assignments(set_ or [])
-        )
+    if not resume or recipe is not None or changes:
+        chosen = find(recipe or "next-item", allow_modules=allow_module or ()).override(changes)
     opened = SequenceStore.open(store, verify=True)
     with common.progress("pretraining", "events") as update:
 
         def watch(now: Progress) -> None:
             metrics = "  ".join(f"{name} {value:.4f}" for name, value in now.metrics.items())
-            update(
-                now.done,
-                now.total,
-                f"epoch {now.epoch} of at most {now.max_epochs}  loss {now.loss:.3f}  {metrics}",
-            )
+            parts = "  ".join(f"{name} {value:.3f}" for name, value in now.parts.items())
+            # The only part of a loss is the loss.
+            parts = f"({parts})  " if len(now.parts) > 1 else ""
+            note = f"epoch {now.epoch} of at most {now.max_epochs}  loss {now.loss:.3f}  {parts}"
+            update(now.done, now.total, f"{note}rate {now.learning_rate:.2g}  {metrics}")
             if now.done == now.total and not common.notes.is_terminal and now.metrics:
                 common.say(f"epoch {now.epoch}  loss {now.loss:.4f}  {metrics}")
 
@@ -66,6 +70,9 @@ def pretrain(
             allow_modules=allow_module or (),
             on_progress=watch,
         )
+    if Team.rank_in_environment():
+        # Under torchrun every rank comes by here; one tells.
+        return
     if "loss" in run.meta:
         drawn = f", {run.meta['n_negatives']} negatives" if "n_negatives" in run.meta else ""
         common.say(f"loss: {run.meta['loss']}{drawn}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.encoders import io
@@ -87,14 +88,22 @@ class UserEncoder:
 
     def items(self) -> EmbeddingTable:
         """Item vectors, in the space of the users: their inner product is the score."""
-        vectors = self.module.item_vectors().detach().float().cpu().numpy().copy()
+        with torch.no_grad():
+            vectors = self.module.item_vectors().float().cpu().numpy().copy()
         return EmbeddingTable(
             self.vocabulary.ids.alias("item_id"), vectors, self.content_hash, name="item_id"
         )
 
     def require(self, store: SequenceStore) -> None:
-        """Raise `MismatchError` unless the store has every item of the encoder under the same index; more may follow."""
+        """Check that a store belongs to the encoder.
+
+        Raises:
+            MismatchError: An item, or an event type that the encoder reads, has another code; more of both may follow.
+            ConfigError: The store lacks a column that the encoder reads.
+        """
         self.vocabulary.require_extended_by(store.vocabulary, "the encoder", str(store.path))
+        self.config.require(store)
+        self.module.catalogue().require_event_types(store)
 
     def n_unknown_items(self, store: SequenceStore) -> int:
         """Items that the store has gained since the encoder was trained."""

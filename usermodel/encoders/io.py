@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as write_tensors
 from torch import Tensor
 
 from usermodel import manifest
+from usermodel.encoders.catalogue import Catalogue
 from usermodel.encoders.protocol import EncoderConfig, EncoderModule
 from usermodel.errors import IntegrityError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
@@ -51,7 +54,11 @@ def save(
             "vocabulary", expected=f"the encoder's {module.n_items:,} items", found=found, do=do
         )
     with manifest.write_directory(path, KIND, overwrite=True) as draft:
-        text = {"n_items": module.n_items, "encoder": config.to_dict()}
+        text = {
+            "n_items": module.n_items,
+            "catalogue": module.catalogue().to_dict(),
+            "encoder": config.to_dict(),
+        }
         (draft.path / "config.json").write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
         save_file(plain_weights(module), draft.path / "model.safetensors")
         vocabulary.save(draft.path / "vocabulary.parquet")
@@ -76,32 +83,45 @@ def load(
     path = Path(path)
     path = path / "encoder" if (path / "encoder").is_dir() else path
     facts = manifest.read(path, KIND, verify=True)
-    config, n_items = _read_config(path / "config.json", allow_modules)
+    config, catalogue = _read_config(path / "config.json", allow_modules)
     vocabulary = Vocabulary.load(path / "vocabulary.parquet")
-    if len(vocabulary) != n_items:
+    if len(vocabulary) != catalogue.n_items:
         found, do = f"{len(vocabulary):,} ids", "Copy the folder again."
-        raise IntegrityError(str(path), expected=f"{n_items:,} ids", found=found, do=do)
+        raise IntegrityError(str(path), expected=f"{catalogue.n_items:,} ids", found=found, do=do)
     # Building draws random weights, soon replaced; the caller's random numbers are not ours to move.
     with torch.random.fork_rng(devices=[]):
-        module = config.build(n_items)
+        module = config.build_for(catalogue)
     load_weights(module, path / "model.safetensors")
     module.to(device).eval()
     return SavedEncoder(module, config, vocabulary, facts.content_hash)
 
 
-def _read_config(path: Path, allow_modules: Sequence[str]) -> tuple[EncoderConfig, int]:
+def _read_config(path: Path, allow_modules: Sequence[str]) -> tuple[EncoderConfig, Catalogue]:
     try:
         text = json.loads(path.read_text(encoding="utf-8"))
-        n_items, encoder = int(text["n_items"]), dict(text["encoder"])
+        encoder = dict(text["encoder"])
+        # Encoders that were saved before there were inputs have no catalogue.
+        catalogue = Catalogue.from_dict(int(text["n_items"]), dict(text.get("catalogue", {})))
     except (ValueError, LookupError, TypeError, OSError) as error:
         expected, do = "n_items and encoder", "Copy the folder again."
         raise IntegrityError(str(path), expected=expected, found=f"{error!r:.80}", do=do) from None
-    return EncoderConfig.from_dict(encoder, allow_modules=allow_modules), n_items
+    return EncoderConfig.from_dict(encoder, allow_modules=allow_modules), catalogue
 
 
 def plain_weights(module: torch.nn.Module) -> dict[str, Tensor]:
     """The weights as safetensors wants them: on the CPU, contiguous, without a graph."""
     return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
+def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; a disk that refuses is an `OSError` with its number, which safetensors hides in a text."""
+    try:
+        write_tensors(tensors, path)
+    except SafetensorError as error:
+        if found := re.search(r"os error (\d+)", str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def load_weights(module: torch.nn.Module, path: Path) -> None:

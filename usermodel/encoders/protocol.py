@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
+from usermodel.encoders.catalogue import Catalogue
+from usermodel.nn.item_table import require_known
+from usermodel.store.sequence_store import SequenceStore
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,17 @@ class EncoderModule(nn.Module):
         """See `Encoder.item_vectors`."""
         raise NotImplementedError
 
+    def catalogue(self) -> Catalogue:
+        """What it was built for; of item features only the shape."""
+        return Catalogue(self.n_items)
+
     def forward(self, batch: JaggedBatch) -> Encoded:
         """See `Encoder.__call__`."""
         raise NotImplementedError
 
     def __call__(self, batch: JaggedBatch) -> Encoded:
-        """Run `forward`."""
+        """Run `forward`; on the CPU an item that the encoder does not know is a `DataError`."""
+        require_known(batch.item_index, self.n_items)
         out: Encoded = super().__call__(batch)
         return out
 
@@ -73,3 +81,19 @@ class EncoderConfig(Config):
     def build(self, n_items: int) -> EncoderModule:
         """A new encoder with random weights for items 1 to ``n_items``; draws from torch's global generator."""
         raise NotImplementedError
+
+    def build_for(self, catalogue: Catalogue) -> EncoderModule:
+        """`build` for encoders that must know more of a store than the number of its items."""
+        return self.build(catalogue.n_items)
+
+    def catalogue(self, store: SequenceStore) -> Catalogue:
+        """What `build_for` must know of a store.
+
+        Raises:
+            ConfigError: The store lacks something that this encoder reads; the option is named.
+        """
+        self.require(store)
+        return Catalogue(store.n_items)
+
+    def require(self, store: SequenceStore) -> None:
+        """Raise `ConfigError`, naming the option, unless the events of ``store`` have what this encoder reads."""

@@ -1,28 +1,39 @@
-"""Transformer user encoder: SASRec, BERT4Rec and AdaptSSR's encoder are configurations of it.
+"""Transformer user encoder: SASRec, BERT4Rec, AdaptSSR's encoder and eSASRec are configurations of it.
 
 SASRec (Kang & McAuley 2018): causal, post-norm, learned positions counted from the end, last read-out, tied item table.
 BERT4Rec (Sun et al. 2019): bidirectional. AdaptSSR (Yu et al. 2023): bidirectional, attention read-out, positions from
-the start. The default, a learned bias per head and distance instead of absolute positions, lets one pass over a whole
+the start. eSASRec (RecTools): pre-norm, ``swiglu``, gated residuals, positions from the end; deviations: a norm on the input
+and one at the end. HSTU's time bias (Zhai et al. 2024) goes with any of these; its attention without softmax does not. The default, a learned bias per head and distance instead of absolute positions, lets one pass over a whole
 history train every prefix: what an event means does not depend on where the slice began or ended.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
+from usermodel.encoders.catalogue import (
+    Catalogue,
+    read_catalogue,
+    require_clock,
+    require_columns,
+    require_effect,
+)
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.errors import ConfigError
 from usermodel.nn.attention import SelfAttention
-from usermodel.nn.blocks import Block, FeedForward, NormPlace
+from usermodel.nn.blocks import Activation, Block, FeedForward, NormPlace, Residual
+from usermodel.nn.buckets import MOST_BUCKETS
+from usermodel.nn.inputs import EventInputs, InputsConfig
+from usermodel.nn.item_features import ItemFeatures
+from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
+from usermodel.nn.norms import NormKind, make_norm
 from usermodel.nn.pooling import Pooling, Readout
+from usermodel.nn.positions import Positions, time_buckets
 from usermodel.nn.ragged import Layout
-
-Positions = Literal["relative", "from_end", "from_start", "none"]
+from usermodel.store.sequence_store import SequenceStore
 
 
 class TransformerConfig(EncoderConfig):
@@ -35,10 +46,17 @@ class TransformerConfig(EncoderConfig):
         heads: Attention heads; divides ``dim``.
         hidden: Inner width of the feed-forward part.
         causal: An event sees only earlier ones; ``False`` lets it see all.
-        norm: LayerNorm after the residual sum (``post``) or before each part (``pre``, with one more at the end).
-        positions: ``relative`` learns a bias per head and distance; ``from_end`` and ``from_start`` learn a vector per
-            place, 0 = newest or oldest event of the slice. With ``from_end`` the vector of an early event depends on how
-            many follow it in the slice.
+        norm: After the residual sum (``post``) or before each part (``pre``, with one more at the end).
+        norm_kind: LayerNorm (``layer``) or RMSNorm (``rms``).
+        feed_forward: ``gelu`` or ``swiglu``, which has a third matrix.
+        residual: ``plain``, or ``gated``: the output of each part times a sigmoid gate.
+        positions: ``relative`` learns a bias per head and distance; ``rotary`` turns queries and keys by their place;
+            ``from_end`` and ``from_start`` learn a vector per place, 0 = newest or oldest event of the slice. With
+            ``from_end`` the vector of an early event depends on how many follow it in the slice.
+        time_bias_buckets: Buckets of a learned bias per head and time difference, on top of the positions; 0 = none. See
+            `log_buckets`: 64 reach seven years.
+        items: Item table: ``plain``, or ``hashed`` for catalogues that do not fit.
+        inputs: What is read beside items and times.
         readout: How events become the user's vector.
         dropout: On the input and on the output of each part.
         attention_dropout: On the attention probabilities.
@@ -52,7 +70,13 @@ class TransformerConfig(EncoderConfig):
     hidden: int = Field(default=256, ge=1)
     causal: bool = True
     norm: NormPlace = "post"
+    norm_kind: NormKind = "layer"
+    feed_forward: Activation = "gelu"
+    residual: Residual = "plain"
     positions: Positions = "relative"
+    time_bias_buckets: int = Field(default=0, ge=0, le=MOST_BUCKETS)
+    items: ItemsConfig = PlainItemsConfig()
+    inputs: InputsConfig = InputsConfig()
     readout: Readout = "last"
     dropout: float = Field(default=0.2, ge=0, lt=1)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -62,55 +86,102 @@ class TransformerConfig(EncoderConfig):
     def _heads_divide_dim(self) -> TransformerConfig:
         if self.dim % self.heads:
             raise ValueError(f"heads to divide dim, got dim={self.dim} and heads={self.heads}")
+        if self.positions == "rotary" and self.dim // self.heads % 2:
+            raise ValueError(f"an even dim / heads for rotary positions, got {self.dim // self.heads}")
         return self
 
     def build(self, n_items: int) -> Transformer:
-        """A `Transformer` with random weights."""
-        return Transformer(self, n_items)
+        """A `Transformer` with random weights, that reads items and times only."""
+        return self.build_for(Catalogue(n_items))
+
+    def build_for(self, catalogue: Catalogue) -> Transformer:
+        """A `Transformer` with random weights.
+
+        Raises:
+            ConfigError: The catalogue lacks what ``inputs`` name, or an option has nothing to act on.
+        """
+        require_effect(self.inputs)
+        names = tuple(one.name for one in catalogue.item_features)
+        if self.inputs.event_type > bool(catalogue.event_types) or names != self.inputs.item_features:
+            expected, found = "a catalogue with event types and item features", "one without"
+            do = "Build with build_for(config.catalogue(store))."
+            raise ConfigError("encoder.inputs", expected=expected, found=found, do=do)
+        return Transformer(self, catalogue)
+
+    def catalogue(self, store: SequenceStore) -> Catalogue:
+        """See `EncoderConfig.catalogue`; reads the items table where ``inputs`` name its columns."""
+        self.require(store)
+        return read_catalogue(store, self.inputs)
+
+    def require(self, store: SequenceStore) -> None:
+        """See `EncoderConfig.require`."""
+        require_columns(store, self.inputs)
+        if self.time_bias_buckets:
+            require_clock(store, "encoder.time_bias_buckets")
 
 
 class Transformer(EncoderModule):
-    """Item embedding plus position, blocks, read-out; the item table scores as well as it embeds (tied)."""
+    """Item embedding plus inputs and position, blocks, read-out; the item table scores as well as it embeds (tied)."""
 
-    def __init__(self, config: TransformerConfig, n_items: int) -> None:
+    def __init__(self, config: TransformerConfig, catalogue: Catalogue) -> None:
         super().__init__()
+        n_items, inputs = catalogue.n_items, config.inputs
         self.n_items, self.dim, self.max_history = n_items, config.dim, config.max_history
         self.causal, self.positions = config.causal, config.positions
-        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
+        self._catalogue, self._n_time_buckets = catalogue.shapes(), config.time_bias_buckets
+        self.items = ItemTable(n_items, config.dim, config.items)
+        features = catalogue.item_features
+        self.item_features = ItemFeatures(features, n_items, config.dim) if features else None
+        self._score_features = inputs.score_item_features
+        n_types = len(catalogue.event_types)
+        self.inputs = EventInputs(inputs, config.dim, n_types) if inputs.any_of_events else None
         absolute = config.positions in {"from_end", "from_start"}
         self.places = nn.Embedding(config.max_history, config.dim) if absolute else None
-        self.norm_in = nn.LayerNorm(config.dim, eps=1e-12)
+        self.norm_in = make_norm(config.norm_kind, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.layers))
-        self.norm_out = nn.LayerNorm(config.dim, eps=1e-12) if config.norm == "pre" else nn.Identity()
+        self.norm_out = make_norm(config.norm_kind, config.dim) if config.norm == "pre" else nn.Identity()
         self.pooling = Pooling(config.readout, config.dim)
         self._initialise(config.init_std)
 
     def _initialise(self, std: float) -> None:
         for module in self.modules():
+            if isinstance(module, ItemTable):
+                module.reset(std)
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.items.weight[0].zero_()
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                nn.init.zeros_(module.weight[module.padding_idx])
+
+    def catalogue(self) -> Catalogue:
+        """See `EncoderModule.catalogue`."""
+        return self._catalogue
 
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """Rows of the item table."""
-        if index is None:
-            return self.items.weight[1:]
-        out: Tensor = self.items(index)
+        """Vectors of the item table, with those of item features where these score too."""
+        vectors = self.items.vectors(index)
+        if self.item_features is None or not self._score_features:
+            return vectors
+        out: Tensor = vectors + self.item_features(self.items.indices(index))
         return out
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Encode the slices of a batch; a slice longer than ``max_history`` is an error of the caller."""
         x = self.items(batch.item_index)
+        if self.item_features is not None:
+            x = x + self.item_features(batch.item_index)
+        if self.inputs is not None:
+            x = self.inputs(x, batch)
         if self.places is not None:
             x = x + self.places(self._place(batch))
         x = self.dropout(self.norm_in(x))
         layout = Layout.of(batch.offsets)
+        n_buckets, times = self._n_time_buckets, batch.timestamps_s
+        buckets = time_buckets(times, layout, n_buckets, causal=self.causal) if n_buckets else ()
         for block in self.blocks:
-            x = block(x, layout)
+            x = block(x, layout, buckets)
         x = self.norm_out(x)
         return Encoded(x, self.pooling(x, batch.offsets))
 
@@ -121,18 +192,21 @@ class Transformer(EncoderModule):
 
 
 def _block(config: TransformerConfig) -> Block:
-    distance = config.max_history if config.positions == "relative" else 0
     attention = SelfAttention(
         config.dim,
         config.heads,
         causal=config.causal,
         dropout=config.attention_dropout,
-        max_distance=distance,
+        max_distance=config.max_history if config.positions == "relative" else 0,
+        n_time_buckets=config.time_bias_buckets,
+        rotary=config.positions == "rotary",
     )
     return Block(
         attention,
-        FeedForward(config.dim, config.hidden),
+        FeedForward(config.dim, config.hidden, config.feed_forward),
         dim=config.dim,
         norm=config.norm,
         dropout=config.dropout,
+        norm_kind=config.norm_kind,
+        residual=config.residual,
     )

@@ -37,7 +37,7 @@ def mean_over_rows(
         extra: A constant per negative, same shape as ``ids``.
     """
     graph = torch.is_grad_enabled()
-    loss: Tensor = _Rows.apply(events, items, target, ids, extra, rule, product_dtype(events), graph)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Rows.apply(events, items, target, ids, extra, rule, graph)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -51,9 +51,9 @@ class _Rows(torch.autograd.Function):
         ids: Tensor,
         extra: Tensor,
         rule: Rule,
-        dtype: torch.dtype,
         graph: bool,
     ) -> Tensor:
+        dtype = product_dtype(events)
         wide = torch.promote_types(events.dtype, torch.float32)
         h, w, shared = events.to(dtype), items.to(dtype), ids.dim() == 1
         grad_events, grad_items = torch.zeros_like(events, dtype=wide), torch.zeros_like(items, dtype=wide)
@@ -95,7 +95,7 @@ class _Rows(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         factor = grads[0] * ctx.scale
         pairs = zip(ctx.saved_tensors, ctx.types, strict=True)
-        return (*((grad * factor).to(dtype) for grad, dtype in pairs), *[None] * 6)
+        return (*((grad * factor).to(dtype) for grad, dtype in pairs), *[None] * 5)
 
 
 def _chunk(ids: Tensor, events: Tensor) -> int:

@@ -68,8 +68,13 @@ class Layout:
 
     def unpad(self, x: Shaped[Tensor, "slots d"]) -> Shaped[Tensor, "events d"]:
         """Padded buffer -> events."""
-        out: Tensor = _Unpad.apply(x, self.slot)  # type: ignore[no-untyped-call]
-        return out
+        return take_once(x, self.slot)
+
+
+def take_once(x: Shaped[Tensor, "rows d"], index: Int64[Tensor, " n"]) -> Shaped[Tensor, "n d"]:
+    """``x[index]`` where no row is taken twice; its gradient is one copy."""
+    out: Tensor = _Unpad.apply(x, index)  # type: ignore[no-untyped-call]
+    return out
 
 
 # The slots are unique, so the gradient of one copy is the other. Autograd does not know that and would add

@@ -25,7 +25,8 @@ class ObjectiveOutput:
     Attributes:
         loss: Scalar to minimise.
         n_targets: Supervised targets behind it.
-        parts: Named terms, detached, for logs.
+        parts: Named terms, detached, for logs; the same names in the same order for every batch, an empty one included,
+            because processes add them up.
     """
 
     loss: Float[Tensor, ""]

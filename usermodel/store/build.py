@@ -16,7 +16,7 @@ from usermodel.events.event_log import Columnwise, EventLog
 from usermodel.events.readers import read_events
 from usermodel.events.rejects import QUARANTINE, write_quarantine
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import TIME, has_codes
+from usermodel.schema import TIME, has_codes, is_coded
 from usermodel.store.coding import Coded, Known, code_events
 from usermodel.store.contents import Contents, categories_of, feature_columns, log_facts, row_counts
 from usermodel.store.order import Grouped, by_time, by_user
@@ -81,8 +81,10 @@ def build_store(
 def _facts(log: EventLog, n_rows: int, coded: Coded, core: tuple[int, int]) -> dict[str, Any]:
     """What the manifest says about the log and what became of its rows."""
     rounds = [list(one) for one in coded.rounds]
+    coded_too = any(is_coded(name, log.context) for name in log.features)
+    fitted = ["vocabulary", "k_core", *(["categories"] if coded_too else [])]
     return log_facts(log) | {
-        "fitted_on": {"vocabulary": "all", "k_core": "all"},
+        "fitted_on": dict.fromkeys(fitted, "all"),
         "k_core": {"min_user_events": core[0], "min_item_events": core[1], "rounds": rounds},
         "rows": row_counts(log, n_rows, len(coded.item)),
     }

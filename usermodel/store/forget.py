@@ -64,7 +64,7 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
         The receipt. When the store knows none of the users, and holds no quarantined rows, it is left as it is.
 
     Raises:
-        DataError: Ids of another type, or nobody would be left.
+        DataError: Ids of another type, or nobody with events would be left.
         MismatchError: The store was replaced since it was opened: users forgotten in between would come back.
     """
     store.require_current()
@@ -73,9 +73,9 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
     rows = index[index > 0] - 1
     keep = np.ones(store.n_users, dtype=bool)
     keep[rows] = False
-    if not keep.any():
+    if not np.diff(store.offsets)[keep].any():
         do = "Delete the folder."
-        raise DataError(str(store.path), expected="a user who stays", found="none", do=do)
+        raise DataError(str(store.path), expected="a user with events who stays", found="none", do=do)
     quarantine = store.path / QUARANTINE
     bad_rows = quarantine.read_bytes().count(b"\n") if quarantine.is_file() else 0
     if keep.all() and not bad_rows:

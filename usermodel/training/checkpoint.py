@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from usermodel import manifest
-from usermodel.encoders.io import load_weights, plain_weights
-from usermodel.errors import IntegrityError, MismatchError, UserModelError
+from usermodel.encoders.io import load_weights, plain_weights, save_file
+from usermodel.errors import IntegrityError, MismatchError, StorageError, UserModelError
 
 KIND: Final = "checkpoint"
 KEEP: Final = 2
@@ -32,6 +33,7 @@ class State:
         step: Optimiser steps done.
         loss_sum: Sum over the current epoch of loss x targets.
         n_targets: Targets of the current epoch so far.
+        part_sums: Like ``loss_sum``, for each named part of the loss.
         metrics: Latest validation.
         best: Best value of the monitored metric.
         best_epoch: Epoch count at which it was reached.
@@ -46,6 +48,7 @@ class State:
     step: int = 0
     loss_sum: float = 0.0
     n_targets: int = 0
+    part_sums: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_epoch: int = 0
@@ -55,7 +58,12 @@ class State:
 
 
 def save(
-    folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, state: State, best: dict[str, Tensor]
+    folder: Path,
+    modules: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: State,
+    best: dict[str, Tensor],
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write ``step-N``, and only then drop all but the latest `KEEP`.
 
@@ -65,27 +73,45 @@ def save(
         optimiser: Its moments are saved too.
         state: Where training stands.
         best: Encoder weights of the best validation so far; empty before the first.
+        average: Moving average of the encoder's weights, where there is one.
+
+    Raises:
+        StorageError: No room, or the disk refused; the earlier checkpoints are as they were.
     """
     target = folder / f"step-{state.step:010d}"
-    with manifest.write_directory(target, KIND, overwrite=True) as draft:
-        save_file(plain_weights(modules), draft.path / "model.safetensors")
-        moments = {
-            f"{number}.{name}": value.detach().cpu().contiguous()
-            for number, slots in optimiser.state_dict()["state"].items()
-            for name, value in slots.items()
-        }
-        save_file(moments, draft.path / "optimiser.safetensors")
-        save_file(best, draft.path / "best.safetensors")
-        (draft.path / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+    moments = {
+        f"{number}.{name}": value.detach().cpu().contiguous()
+        for number, slots in optimiser.state_dict()["state"].items()
+        for name, value in slots.items()
+    }
+    files = {"model": plain_weights(modules), "optimiser": moments, "best": best}
+    if average:
+        files["average"] = {name: value.cpu() for name, value in average.items()}
+    try:
+        with manifest.write_directory(target, KIND, overwrite=True) as draft:
+            for name, tensors in files.items():
+                save_file(tensors, draft.path / f"{name}.safetensors")
+            (draft.path / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
+    except StorageError as error:
+        size = sum(value.nbytes for tensors in files.values() for value in tensors.values())
+        do = "Free some space, then continue with --resume; the checkpoints before this one are intact."
+        expected = f"room for a checkpoint of {size:,} bytes"
+        raise StorageError(str(target), expected=expected, found=error.found, do=do) from error
     for old in sorted(folder.glob("step-*"))[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def restore(
-    folder: Path, modules: nn.Module, optimiser: torch.optim.Optimizer, store: str
+    folder: Path,
+    modules: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    store: str,
+    average: Mapping[str, Tensor] | None = None,
 ) -> tuple[State, dict[str, Tensor], list[str]]:
     """Load the latest intact checkpoint, and remove damaged ones and what a killed writer left half done.
+
+    Modules, optimiser and ``average`` are filled in place.
 
     Returns:
         The state, the best encoder weights, and one sentence per damaged checkpoint that was skipped. A fresh state when
@@ -101,6 +127,7 @@ def restore(
         try:
             state, moments, best = _read(path)
             _require_store(path, state, store)
+            _load_average(path / "average.safetensors", average or {})
             load_weights(modules, path / "model.safetensors")
             _load_moments(optimiser, moments, path)
         except MismatchError:
@@ -133,6 +160,17 @@ def _read(path: Path) -> tuple[State, dict[str, Tensor], dict[str, Tensor]]:
 def _load(path: Path) -> dict[str, Tensor]:
     """Tensors with memory of their own: those of `load_file` live in the file, which a later save removes."""
     return {name: value.clone() for name, value in load_file(path).items()}
+
+
+def _load_average(path: Path, average: Mapping[str, Tensor]) -> None:
+    if not average:
+        return
+    try:
+        saved = _load(path)
+        for name, value in average.items():
+            value.copy_(saved[name])
+    except (SafetensorError, OSError, LookupError, RuntimeError) as error:
+        raise _damaged(path, error) from None
 
 
 def _require_store(path: Path, state: State, store: str) -> None:

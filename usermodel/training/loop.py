@@ -1,78 +1,65 @@
 """The training loop, all of it: one file that can be read in ten minutes.
 
 Every batch is a function of (seed, epoch, batch number), and everything random inside a step follows a seed made from
-(seed, step). A run that was killed and resumed therefore takes exactly the steps of one that was not.
+(seed, step, part). A run that was killed and resumed therefore takes exactly the steps of one that was not.
+
+A batch is cut into parts, one for each rank and accumulation step; the gradient is the mean over all targets of all parts.
+Every rank takes every step and holds the same state; rank 0 alone validates, reports and writes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from usermodel.batch import collate
 from usermodel.encoders.encode import require_known_items
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import ConfigError, InterruptedRunError, NumericError
+from usermodel.errors import ConfigError, IntegrityError, InterruptedRunError, NumericError, shorten
 from usermodel.events.splits import Split
-from usermodel.loader import epoch_batches, generator, step_seed
+from usermodel.loader import cut, epoch_batches, generator, step_seed
 from usermodel.objectives.protocol import Objective, ObjectiveOutput
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.training import checkpoint
+from usermodel.training import checkpoint, logs, optimiser, schedule
+from usermodel.training.ema import Ema
 from usermodel.training.objective import build_objective
+from usermodel.training.processes import Team
+from usermodel.training.progress import OnProgress, Progress
 from usermodel.training.recipe import Recipe, TrainingConfig
 from usermodel.training.run import write_history
 from usermodel.training.validation import Validate
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What the loop tells whoever watches, after each step; after the last one of an epoch once it is validated.
-
-    Attributes:
-        epoch: Number of the running epoch, from 1.
-        max_epochs: The most there can be.
-        done: Events of the epoch done; ``total`` only once the epoch is over, its validation included.
-        total: Events of the epoch.
-        loss: Mean loss of the epoch so far.
-        metrics: Latest validation; empty before the first.
-    """
-
-    epoch: int
-    max_epochs: int
-    done: int
-    total: int
-    loss: float
-    metrics: dict[str, float]
-
-
-OnProgress = Callable[[Progress], None]
-
-
 class Loop:
-    """State and steps of one run."""
+    """State and steps of one run, at one of its processes."""
 
-    def __init__(self, store: SequenceStore, split: Split, recipe: Recipe, folder: Path) -> None:
+    def __init__(
+        self, store: SequenceStore, split: Split, recipe: Recipe, folder: Path, team: Team | None = None
+    ) -> None:
         self.store, self.split, self.recipe, self.folder = store, split, recipe, folder
         self.config: TrainingConfig = recipe.training
+        self.team = team or Team(self.config)
+        self.fabric = self.team.fabric
         torch.manual_seed(int(generator(self.config.seed, "init").integers(2**63 - 1)))
-        self.encoder: EncoderModule = recipe.encoder.build(store.n_items)
+        self.encoder: EncoderModule = recipe.encoder.build_for(recipe.encoder.catalogue(store))
         self.objective: Objective = build_objective(recipe, self.encoder, store, split)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
-        self.fabric = Fabric(accelerator="auto", devices=1, precision="32-true")
         self.modules.to(self.fabric.device)
-        self.optimiser = _optimiser(self.config, self.modules)
+        self.optimiser = optimiser.build(self.config, self.modules)
+        self.weights = list(self.modules.parameters())
+        self.ema = Ema(self.encoder, self.config.ema)
         self.state = checkpoint.State(store.content_hash)
         self.best: dict[str, Tensor] = {}
-        self.stop_requested = False
+        self.stop_requested = self._stop_agreed = False
+        self._log = logs.open_log(TrainingConfig(), folder, 0)
+        self._planned = 0
         self._started = self._saved = time.monotonic()
 
     @property
@@ -88,34 +75,51 @@ class Loop:
         return self.config.precision == "bf16"
 
     def restore(self) -> list[str]:
-        """Continue from the latest intact checkpoint; returns a sentence per damaged one that was skipped."""
-        restored = checkpoint.restore(self.checkpoints, self.modules, self.optimiser, self.store.content_hash)
-        self.state, self.best, skipped = restored
+        """Continue from the latest intact checkpoint; returns a sentence per damaged one that was skipped.
+
+        Raises:
+            IntegrityError: Another rank sees other checkpoints.
+        """
+        for turn in (True, False):
+            # Rank 0 first: it sweeps the folder, which the others must not read meanwhile.
+            if self.team.is_main is turn:
+                parts = (self.modules, self.optimiser, self.store.content_hash, self.ema.average)
+                self.state, self.best, skipped = checkpoint.restore(self.checkpoints, *parts)
+            first = self.team.share(self.state.step)
+        if first != self.state.step:
+            expected, found = f"the checkpoint of step {first}, as at rank 0", f"step {self.state.step}"
+            do = "Put the run folder on a disk that all hosts share."
+            raise IntegrityError(str(self.checkpoints), expected=expected, found=found, do=do)
         return skipped
 
     def save(self) -> None:
         """Write a checkpoint."""
-        checkpoint.save(self.checkpoints, self.modules, self.optimiser, self.state, self.best)
+        if self.team.is_main:
+            parts = (self.modules, self.optimiser, self.state, self.best, self.ema.average)
+            checkpoint.save(self.checkpoints, *parts)
         self._saved = time.monotonic()
 
     def run(self, validate: Validate, on_progress: OnProgress | None = None) -> None:
         """Train until the epochs, the steps or the patience are used up; the encoder then holds the best weights.
 
         Raises:
-            InterruptedRunError: Someone asked to stop; a checkpoint was saved.
-            NumericError: The loss or a metric is not finite; the checkpoints before it stay.
+            InterruptedRunError: Someone asked to stop, at any rank; a checkpoint was saved.
+            NumericError: The loss, the gradient or a metric is not finite; the checkpoints before it stay.
+            StorageError: No room for a checkpoint; those before it stay.
         """
         report = on_progress or (lambda _: None)
+        if self.team.is_main:
+            self._log = logs.open_log(self.config, self.folder, self.state.step)
+        if self.config.schedule != "constant":
+            self._planned = schedule.planned_steps(self.config, len(self._epoch(0)[1]))
         self._saved = time.monotonic()
         self._started = self._saved - self.state.seconds
         while not self._finished():
             total = self._train_epoch(report)
-            self._end_epoch(validate, total)
-            loss = self.state.history[-1]["loss"]
-            report(Progress(self.state.epoch, self.config.max_epochs, total, total, loss, self.state.metrics))
+            self._end_epoch(validate, total, report)
         self.state.seconds = time.monotonic() - self._started
         self.save()
-        write_history(self.state.history, self.folder / "metrics.csv")
+        self._write_history()
         self.encoder.load_state_dict(self.best)
 
     def _finished(self) -> bool:
@@ -133,7 +137,8 @@ class Loop:
         if self.state.batch == 0:
             torch.manual_seed(step_seed(self.config.seed, self.state.step))
             self.objective.on_epoch_start(self.encoder, self.store)
-        examples, batches = self._epoch()
+        examples, batches = self._epoch(self.state.epoch)
+        self.modules.train()
         total = int(examples.lengths.sum())
         done = sum(int(examples.lengths[rows].sum()) for rows in batches[: self.state.batch])
         for rows in batches[self.state.batch :]:
@@ -143,70 +148,125 @@ class Loop:
             done += int(examples.lengths[rows].sum())
             self.state.seconds = time.monotonic() - self._started
             if done < total:
-                loss = self.state.loss_sum / max(self.state.n_targets, 1)
-                epoch, metrics = self.state.epoch + 1, self.state.metrics
-                report(Progress(epoch, self.config.max_epochs, done, total, loss, metrics))
-            if self.stop_requested or time.monotonic() - self._saved > self.config.checkpoint_every_s:
+                report(self._progress(done, total))
+            # Alone, a request counts at once; ranks agree on it in the next step.
+            stop = self._stop_agreed or (self.team.world == 1 and self.stop_requested)
+            if stop or time.monotonic() - self._saved > self.config.checkpoint_every_s:
                 self.save()
-            if self.stop_requested:
+            if stop:
                 found, do = "a request to stop", "Continue with --resume."
                 raise InterruptedRunError(str(self.folder), expected="to finish", found=found, do=do)
         return done if self._out_of_steps() else total
 
-    def _epoch(self) -> tuple[Examples, list[Any]]:
-        seed, epoch, config = self.config.seed, self.state.epoch, self.config
+    def _progress(self, done: int, total: int) -> Progress:
+        state = self.state
+        loss, parts = self._means()
+        rate = schedule.rate(self.config, max(state.step - 1, 0), self._planned)
+        return Progress(
+            state.epoch + 1, self.config.max_epochs, done, total, loss, state.metrics, parts, rate
+        )
+
+    def _means(self) -> tuple[float, dict[str, float]]:
+        """Mean loss of the epoch so far, and its parts."""
+        state, n = self.state, max(self.state.n_targets, 1)
+        return state.loss_sum / n, {name: value / n for name, value in state.part_sums.items()}
+
+    def _epoch(self, epoch: int) -> tuple[Examples, list[Any]]:
+        seed, config = self.config.seed, self.config
         examples = self.recipe.sampling.sample(
             self.store,
             self.split,
             max_history=self.encoder.max_history,
             rng=generator(seed, "sample", epoch),
         )
-        users, events = config.batch_users, config.batch_events
+        users = config.batch_users and config.batch_users * config.accumulate
+        events = config.batch_events * config.accumulate
         batches = epoch_batches(
             examples.lengths, seed=seed, epoch=epoch, batch_users=users, batch_events=events
         )
         return examples, batches
 
     def _step(self, examples: Examples) -> None:
-        state, config = self.state, self.config
-        torch.manual_seed(step_seed(config.seed, state.step))
-        self.modules.train()
+        """One optimiser step on a batch, of which this rank takes its parts."""
+        state, config, team = self.state, self.config, self.team
+        rate = schedule.rate(config, state.step, self._planned)
         for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (state.step + 1) / max(config.warmup_steps, 1))
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = cut(examples.lengths, team.world * config.accumulate)
+        names: list[str] = []
+        sums: list[Tensor] = []
+        for number in range(team.rank, len(parts), team.world):
+            seed_all(step_seed(config.seed, state.step, number), self.fabric.device)
+            output = self._forward(examples.take(parts[number]) if len(parts) > 1 else examples)
+            names = list(output.parts)
+            # Sums over targets add up to those of the batch; means do not.
+            weight = output.n_targets if len(parts) > 1 else 1
+            self.fabric.backward(output.loss * weight)
+            values = torch.stack([output.loss.detach(), *output.parts.values()]).double()
+            sums.append(torch.cat([values * output.n_targets, values.new_tensor([output.n_targets])]))
+        total = torch.stack(sums).sum(0)
+        total = team.sum(torch.cat([total, total.new_tensor([self.stop_requested])]))
+        team.sum_gradients(self.weights)
+        scale = (1.0 / total[-2].clamp(min=1.0)).float() if len(parts) > 1 else None
+        norm = optimiser.scale_and_clip(self.weights, scale, config.clip_norm)
+        loss_sum, *part_sums, n_targets, stop, length = torch.cat([total, norm.double()[None]]).tolist()
+        loss = loss_sum / max(n_targets, 1.0)
+        self._require_finite({"loss": loss, "length of the gradient": length}, rate, examples)
+        self.optimiser.step()
+        state.step += 1
+        state.batch += 1
+        self.ema.update(state.step)
+        state.loss_sum += loss_sum
+        state.n_targets += int(n_targets)
+        for name, value in zip(names, part_sums, strict=True):
+            state.part_sums[name] = state.part_sums.get(name, 0.0) + value
+        self._stop_agreed = stop > 0
+        if state.step % logs.EVERY == 0:
+            self._log({"step/loss": loss, "step/learning_rate": rate}, state.step)
+
+    def _forward(self, examples: Examples) -> ObjectiveOutput:
         batch = collate(self.store, examples)
         require_known_items(self.store, batch)
         with torch.autocast(self.fabric.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             output: ObjectiveOutput = self.objective(self.encoder, batch.to(self.fabric.device))
-        loss = float(output.loss.detach())
-        if not math.isfinite(loss):
-            first = self.store.users.decode(examples.user[:3] + 1).to_list()
-            found = f"{loss} in step {state.step + 1}, with users such as {first}"
-            do = "Lower training.learning_rate; the checkpoints before this step are intact."
-            raise NumericError("loss", expected="a finite loss", found=found, do=do)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(output.loss)
-        self.optimiser.step()
-        state.step += 1
-        state.batch += 1
-        state.loss_sum += loss * output.n_targets
-        state.n_targets += output.n_targets
+        return output
 
-    def _end_epoch(self, validate: Validate, events: int) -> None:
+    def _require_finite(self, values: dict[str, float], rate: float, examples: Examples) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                users = shorten(
+                    self.store.users.decode(examples.user + 1).unique(maintain_order=True).to_list()
+                )
+                found = f"{value} in step {self.state.step + 1} at learning rate {rate:g}, with users {users}"
+                do = "Lower training.learning_rate or set training.clip_norm; the checkpoints before this step are intact."
+                raise NumericError(name, expected="a finite number", found=found, do=do)
+
+    def _end_epoch(self, validate: Validate, events: int, report: OnProgress) -> None:
         state, config = self.state, self.config
-        loss = state.loss_sum / max(state.n_targets, 1)
+        loss, parts = self._means()
+        now = self._progress(events, events)
         state.epoch += 1
         row = {"epoch": state.epoch, "step": state.step, "loss": loss, "events": events}
-        row["seconds"] = round(state.seconds, 3)
-        state.batch, state.loss_sum, state.n_targets = 0, 0.0, 0
+        row |= {f"loss/{name}": value for name, value in parts.items()}
+        row |= {"learning_rate": now.learning_rate, "seconds": round(state.seconds, 3)}
+        state.batch, state.loss_sum, state.n_targets, state.part_sums = 0, 0.0, 0, {}
         last = state.epoch == config.max_epochs or self._out_of_steps()
         if last or state.epoch % config.validate_every == 0:
             # A validation that draws numbers draws the same ones after a resume.
             torch.manual_seed(step_seed(config.seed, state.step))
-            state.metrics = validate(self.encoder)
-            row |= state.metrics
-            self._compare()
+            with self.ema.applied():
+                state.metrics = self.team.share(validate(self.encoder) if self.team.is_main else None)
+                row |= state.metrics
+                self._compare()
         state.history.append(row)
-        write_history(state.history, self.folder / "metrics.csv")
+        self._write_history()
+        self._log({f"epoch/{name}": value for name, value in row.items() if name != "epoch"}, state.step)
+        report(replace(now, metrics=state.metrics))
+
+    def _write_history(self) -> None:
+        if self.team.is_main:
+            write_history(self.state.history, self.folder / "metrics.csv")
 
     def _compare(self) -> None:
         state, monitor = self.state, self.config.monitor
@@ -225,13 +285,15 @@ class Loop:
             state.bad += 1
 
 
+def seed_all(seed: int, device: torch.device) -> None:
+    """`torch.manual_seed` for the processor and one device; that one formats a stack trace each time without CUDA."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 ones on a device; emulation on old processors is not."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _optimiser(config: TrainingConfig, modules: nn.Module) -> torch.optim.Optimizer:
-    kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-    return kind(modules.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import platform
 import shutil
@@ -22,7 +23,10 @@ from usermodel.encoders import io
 from usermodel.errors import ConfigError, DataError, MismatchError, OutputExistsError
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.training.loop import Loop, OnProgress
+from usermodel.training.logs import require_log
+from usermodel.training.loop import Loop
+from usermodel.training.processes import Team
+from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import KIND, Run, is_run, leaves, read_recipe, write_recipe
 from usermodel.training.validation import Validate, next_item_validation
@@ -61,10 +65,16 @@ def pretrain(
         ConfigError: A recipe that cannot be, or another one than the resumed run has.
         MismatchError: The resumed run was trained on another store.
         OutputExistsError: ``out`` holds something, or another process trains there.
+        MissingError: The recipe wants a log whose package is not installed.
         InterruptedRunError: SIGTERM or Ctrl-C; a checkpoint was saved, continue with ``resume``.
+        LostProcessError: One of several processes is gone or hangs; the last checkpoint is there, continue likewise.
+        NumericError: A loss, a gradient or a metric is not finite.
+        StorageError: No room for a checkpoint; those before it are intact.
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(Path(store))
     folder = Path(out)
+    if Team.rank_in_environment():
+        return _join(store, recipe, folder, resume, allow_modules)
     old = _holds_something(folder)
     if old and resume:
         recipe = _same_recipe(folder, recipe, allow_modules)
@@ -72,10 +82,10 @@ def pretrain(
             return _finished(folder, recipe, store)
     elif old:
         _refuse(folder, overwrite)
-    return _train(store, recipe or Recipe(), folder, resume, validate, on_progress)
+    return _lead(store, recipe or Recipe(), folder, resume, validate, on_progress)
 
 
-def _train(
+def _lead(
     store: SequenceStore,
     recipe: Recipe,
     folder: Path,
@@ -83,21 +93,48 @@ def _train(
     validate: Validate | None,
     on_progress: OnProgress | None,
 ) -> Run:
+    """Rank 0, or the only process."""
+    require_log(recipe.training)
     split = store.split(recipe.data.split)
     _require_enough(store, split)
     history, monitor = recipe.encoder.max_history, recipe.training.monitor
     validate = validate or next_item_validation(store, split, history, monitor)
-    loop = Loop(store, split, recipe, folder)
+    loop = Loop(store, split, recipe, folder, Team(recipe.training))
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         if not resume:
             _clear(folder)
         write_recipe(recipe, folder / "config.json")
-        for sentence in loop.restore() if resume else []:
-            warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=3)
-        with _stoppable(loop):
-            loop.run(validate, on_progress)
+        return _train(loop, validate, on_progress)
+
+
+def _join(
+    store: SequenceStore, recipe: Recipe | None, folder: Path, resume: bool, allow_modules: Sequence[str]
+) -> Run:
+    """Another rank under torchrun. Rank 0 decides what may be done to the folder, perhaps while this one reads it."""
+    if resume and (folder / "config.json").is_file():
+        recipe = recipe or read_recipe(folder / "config.json", allow_modules=allow_modules)
+        if (folder / manifest.NAME).is_file():
+            return _finished(folder, recipe, store)
+    recipe = recipe or Recipe()
+    return follow(store, recipe, folder, Team(recipe.training))
+
+
+def follow(store: SequenceStore, recipe: Recipe, folder: Path, team: Team) -> Run:
+    """Another rank: the same steps, and nothing validated or written."""
+    loop = Loop(store, store.split(recipe.data.split), recipe, folder, team)
+    return _train(loop, lambda _: {}, None)
+
+
+def _train(loop: Loop, validate: Validate, on_progress: OnProgress | None) -> Run:
+    classes = {value for key, value in leaves(loop.recipe.to_dict()).items() if key.endswith("class")}
+    modules = sorted({str(value).partition(":")[0] for value in classes})
+    worker = (str(loop.folder), str(loop.store.path), json.dumps(modules))
+    with _stoppable(loop), loop.team.together(worker):
+        for sentence in loop.restore():
+            warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=4)
+        loop.run(validate, on_progress)
         return _finish(loop)
 
 
@@ -170,7 +207,7 @@ def _clear(folder: Path) -> None:
     """
     (folder / manifest.NAME).unlink(missing_ok=True)
     (folder / "metrics.csv").unlink(missing_ok=True)
-    for name in ("checkpoints", "encoder"):
+    for name in ("checkpoints", "encoder", "tensorboard"):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
 
@@ -226,6 +263,7 @@ def _finish(loop: Loop) -> Run:
         "best": {loop.config.monitor: state.best},
         "parameters": sum(weight.numel() for weight in loop.encoder.parameters()),
         "precision": "bf16" if loop.bf16 else "fp32",
+        "processes": loop.team.world,
         "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, {loop.fabric.device}",
         "versions": {
             "usermodel": VERSION,
@@ -234,7 +272,10 @@ def _finish(loop: Loop) -> Run:
         },
     }
     meta |= loop.objective.facts()
+    run = Run(loop.folder, loop.recipe, meta)
+    if not loop.team.is_main:
+        return run
     facts = {"split": loop.split.name}
     io.save(loop.folder / "encoder", loop.encoder, loop.recipe.encoder, store.vocabulary, meta=facts)
     manifest.seal(loop.folder, KIND, meta, parts=("config.json", "metrics.csv", "encoder"))
-    return Run(loop.folder, loop.recipe, meta)
+    return run

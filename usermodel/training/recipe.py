@@ -35,12 +35,19 @@ class TrainingConfig(Config):
     Attributes:
         max_epochs: Passes over the training histories, at most.
         max_steps: Optimiser steps, at most; None means no limit.
-        batch_events: Events a batch, about.
+        batch_events: Events a batch, about, over all processes.
         batch_users: Histories a batch; when given, ``batch_events`` is not used.
+        accumulate: Batches whose gradients are added up before each step: the same steps as with batches that many times
+            as large, in less memory.
         optimiser: ``adam`` or ``adamw`` (decoupled decay).
         learning_rate: Step size after warm-up.
         weight_decay: For ``adamw`` decoupled, for ``adam`` added to the gradient.
         warmup_steps: Steps over which the step size rises from zero, linearly.
+        schedule: What follows the warm-up: ``constant``, or a fall to zero over the rest of ``max_steps`` or of
+            ``max_epochs`` epochs, whichever is less: ``cosine`` or ``linear``.
+        clip_norm: Length to which the gradient of all weights is shortened; None means never.
+        ema: Decay of a moving average of the encoder's weights, such as 0.999; validation and the finished run then use
+            the average. 0 means none.
         monitor: Validation metric that decides which weights are kept; higher is better.
         patience: Validations without a new best before training stops.
         validate_every: Epochs between validations.
@@ -48,24 +55,32 @@ class TrainingConfig(Config):
         seed: Seed of everything random.
         precision: ``fp32``, ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
             float32), or ``auto``: bf16 where the processor has it.
-        devices: Processes to train with; one so far.
+        devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself.
+        timeout_s: Seconds that a process waits for the others before it gives up; more than the longest validation.
+        log: ``csv`` (metrics.csv alone), or ``tensorboard`` beside it.
     """
 
     max_epochs: int = Field(default=200, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     batch_events: int = Field(default=512, ge=1)
     batch_users: int | None = Field(default=None, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr)$")
     patience: int = Field(default=5, ge=1)
     validate_every: int = Field(default=1, ge=1)
     checkpoint_every_s: float = Field(default=300.0, gt=0)
     seed: int = Field(default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    devices: Literal[1] = 1
+    devices: int = Field(default=1, ge=1)
+    timeout_s: float = Field(default=1800.0, gt=0)
+    log: Literal["csv", "tensorboard"] = "csv"
 
 
 class Recipe(Config):

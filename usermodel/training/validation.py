@@ -34,7 +34,8 @@ def next_item_validation(store: SequenceStore, split: Split, max_history: int, m
 
     def validate(encoder: EncoderModule) -> dict[str, float]:
         vectors = torch.from_numpy(encode(encoder, store, examples))
-        items = encoder.item_vectors().detach().float().cpu()[: store.n_items]
+        with torch.no_grad():
+            items = encoder.item_vectors().float().cpu()[: store.n_items]
         ranks = rank_targets(DotScorer(vectors, items, rows=users), store, examples)
         return {name: float(ranks.metric(name).mean()) for name in names}
 

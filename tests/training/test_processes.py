@@ -1,0 +1,229 @@
+"""Runs of two processes: the curve of one, the bits of an uninterrupted run, and a name for who is gone."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from usermodel.errors import ConfigError, InterruptedRunError, LostProcessError
+from usermodel.events.simulate import SimulateConfig, simulate
+from usermodel.objectives.next_item import NextItemConfig
+from usermodel.store.build import build_store
+from usermodel.training.pretrain import pretrain
+from usermodel.training.processes import Team
+from usermodel.training.progress import Progress
+from usermodel.training.recipe import Recipe, TrainingConfig
+from usermodel.training.run import Run, write_recipe
+
+TIMEOUT_S = 8.0
+
+
+@pytest.fixture(scope="module")
+def two(recipe) -> Recipe:
+    """Two processes; dropout is on, so each must draw numbers of its own and the same ones again."""
+    changes = {
+        "devices": 2,
+        "timeout_s": 60.0,
+        "ema": 0.9,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "clip_norm": 1.0,
+    }
+    return recipe.override({f"training.{key}": value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def whole(store, two, tmp_path_factory) -> Run:
+    """An uninterrupted run of two processes."""
+    return pretrain(store, two, tmp_path_factory.mktemp("two") / "run")
+
+
+def worker() -> int:
+    """Process id of the other rank."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    (found,) = [
+        pid for pid in children if b"usermodel.training.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return int(found)
+
+
+def send(number: int, after: int):
+    """Progress that sends the other rank a signal after so many steps."""
+    seen = []
+
+    def watch(now):
+        seen.append(now)
+        if len(seen) == after:
+            os.kill(worker(), number)
+
+    return watch
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    simulate(SimulateConfig(n_users=150, n_items=200, n_events=3_000), tmp_path / "logs")
+    store = build_store(tmp_path / "logs" / "events.parquet", tmp_path / "store")
+    recipe = Recipe().override(
+        {
+            "encoder.dim": 16, "encoder.hidden": 16, "encoder.layers": 1, "encoder.dropout": 0.0, "training.precision": "fp32",
+            "training.batch_events": 128, "training.max_steps": 200, "training.patience": 1000,
+        }
+    )  # fmt: skip
+    curves = []
+    for devices in (1, 2):
+        seen: list[Progress] = []
+        changes = {"training.devices": devices}
+        run = pretrain(store, recipe.override(changes), tmp_path / f"run{devices}", on_progress=seen.append)
+        assert (run.meta["steps"], run.meta["processes"]) == (200, devices)
+        curves.append(([now.loss for now in seen], [row["loss"] for row in run.history()]))
+    for one, other in zip(*curves, strict=True):
+        assert other == pytest.approx(one, rel=1e-5)
+    assert len(curves[0][0]) == 200
+    assert curves[0][0][-1] < 0.97 * curves[0][0][0]
+
+
+def test_sigterm_at_one_rank_stops_all_and_resume_continues_bit_for_bit(
+    whole, store, two, tmp_path, run_facts
+):
+    with pytest.raises(InterruptedRunError) as caught:
+        pretrain(store, two, tmp_path / "run", on_progress=send(signal.SIGTERM, 4))
+    assert caught.value.exit_code == 7
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
+    assert not (tmp_path / "run" / "manifest.json").exists()
+    run = pretrain(store, out=tmp_path / "run", resume=True)
+    assert run_facts(run.path) == run_facts(whole.path)
+
+
+def test_a_killed_rank_is_named_and_resume_continues_bit_for_bit(whole, store, two, tmp_path, run_facts):
+    eager = two.override({"training.checkpoint_every_s": 1e-9})
+    before = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    with pytest.raises(
+        LostProcessError, match=r"expected 2 processes; found process 1 gone or not answering\. .* --resume"
+    ):
+        pretrain(store, eager, tmp_path / "run", on_progress=send(signal.SIGKILL, 5))
+    assert {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"} == before
+    run = pretrain(store, out=tmp_path / "run", resume=True)
+    assert run_facts(run.path)["weights"] == run_facts(whole.path)["weights"]
+
+
+@pytest.mark.slow
+def test_a_stopped_rank_is_named_after_the_timeout_and_not_left_behind(store, two, tmp_path):
+    pids = []
+
+    def watch(now):
+        if not pids and now.epoch == 2:
+            pids.append(worker())
+            os.kill(pids[0], signal.SIGSTOP)
+
+    with pytest.raises(LostProcessError, match="found process 1 gone or not answering"):
+        pretrain(
+            store,
+            two.override(
+                {"training.timeout_s": TIMEOUT_S, "training.max_epochs": 500, "training.patience": 500}
+            ),
+            tmp_path / "run",
+            on_progress=watch,
+        )
+    assert gone(pids[0])
+
+
+class Elsewhere(NextItemConfig):
+    """An objective that other processes cannot import."""
+
+
+def test_a_process_that_cannot_start_is_named_at_once(store, two, tmp_path, monkeypatch):
+    monkeypatch.setattr(Elsewhere, "__module__", "nowhere_to_be_found")
+    recipe = Recipe(encoder=two.encoder, objective=Elsewhere(), training=two.training)
+    with pytest.raises(LostProcessError, match="found process 1 ended with code 2 before it was connected"):
+        pretrain(store, recipe, tmp_path / "run")
+
+
+def command(*words: str, cwd: Path, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+    root = str(Path(__file__).parents[2])
+    variables = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    start = [sys.executable, *(launcher or ("-m",)), *(("-m",) if launcher else ()), "usermodel", *words]
+    return subprocess.Popen(start, cwd=cwd, env=variables, stderr=subprocess.PIPE, text=True)
+
+
+def write_recipe_file(recipe: Recipe, folder: Path) -> None:
+    write_recipe(recipe, folder / "recipe.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_when_rank_0_is_gone_the_other_says_so_and_ends(store, two, tmp_path, number):
+    changes = {"max_epochs": 100_000, "patience": 100_000, "timeout_s": TIMEOUT_S}
+    write_recipe_file(two.override({f"training.{key}": value for key, value in changes.items()}), tmp_path)
+    main = command("pretrain", str(store.path), "-o", "run", "--recipe", "recipe.json", cwd=tmp_path)
+    until = time.monotonic() + 100
+    while not (tmp_path / "run" / "metrics.csv").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    (other,) = Path(f"/proc/{main.pid}/task/{main.pid}/children").read_text().split()
+    main.send_signal(number)
+    began = time.monotonic()
+    while (
+        not gone(int(other))
+        and Path(f"/proc/{other}/cmdline").read_bytes() != b""
+        and time.monotonic() - began < 60
+    ):
+        time.sleep(0.1)
+    ended = time.monotonic() - began < 60
+    main.kill()
+    _, said = main.communicate()
+    assert re.search(r"expected 2 processes; found process 0 gone or not answering", said)
+    assert ended
+
+
+@pytest.mark.slow
+def test_torchrun_and_our_own_start_give_the_same_run(whole, store, two, tmp_path, run_facts):
+    write_recipe_file(two.override({"training.devices": 1}), tmp_path)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    words = ("pretrain", str(store.path), "-o", "run", "--recipe", "recipe.json")
+    process = command(*words, cwd=tmp_path, launcher=launcher)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert said.count("finished after 3 epochs") == 1
+    assert run_facts(tmp_path / "run") == run_facts(whole.path)
+    again = command(*words, "--resume", cwd=tmp_path, launcher=launcher)
+    again.communicate(timeout=300)
+    assert again.returncode == 0
+
+
+def test_what_torchrun_says_about_the_number_of_processes_wins(monkeypatch):
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "x",
+        "WORLD_SIZE": "4",
+        "RANK": "3",
+        "MASTER_PORT": "1",
+        "LOCAL_WORLD_SIZE": "2",
+        "LOCAL_RANK": "1",
+        "GROUP_RANK": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    team = Team(TrainingConfig())
+    assert (team.rank, team.world, team.is_main) == (3, 4, False)
+    with pytest.raises(
+        ConfigError, match=r"training\.devices: expected the 4 processes that torchrun started; found 2"
+    ):
+        Team(TrainingConfig(devices=2))
+
+
+def test_a_team_of_one_adds_up_nothing():
+    team = Team(TrainingConfig())
+    weight = torch.nn.Parameter(torch.ones(2))
+    with team.together(()):
+        team.sum_gradients([weight])
+        assert weight.grad is None
+        assert team.sum(torch.tensor([2.0])).tolist() == [2.0]
+        assert team.share({"a": np.float64(1.5)}) == {"a": 1.5}

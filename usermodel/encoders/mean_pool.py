@@ -1,0 +1,91 @@
+"""Mean of item vectors: the encoder to beat. One table, no layers, and with ``recency`` a weight that halves with age."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from usermodel.batch import JaggedBatch
+from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.nn.pooling import Pooling
+from usermodel.nn.scan import decayed_sum
+
+Recency = Literal["equal", "fixed", "learned"]
+#: Half-life in events, where none is given.
+HALF_LIFE: Final = 10.0
+
+
+class MeanPoolConfig(EncoderConfig):
+    """Shape of a `MeanPool`.
+
+    Attributes:
+        max_history: Events read of a history, the latest ones.
+        dim: Width of every vector.
+        recency: ``equal`` weights, or weights that halve every ``half_life`` events, ``fixed`` or ``learned``.
+        half_life: In events; where learning starts with ``learned``. None means 10. Not to be given with ``equal``.
+        dropout: On the item vectors.
+        init_std: Standard deviation of the initial item vectors.
+    """
+
+    dim: int = Field(default=64, ge=1)
+    max_history: int = Field(default=50, ge=1)
+    recency: Recency = "equal"
+    half_life: float | None = Field(default=None, gt=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    init_std: float = Field(default=0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _half_life_has_an_effect(self) -> MeanPoolConfig:
+        if self.recency == "equal" and self.half_life is not None:
+            raise ValueError(f"no half_life with recency=equal, got {self.half_life}")
+        return self
+
+    def build(self, n_items: int) -> MeanPool:
+        """A `MeanPool` with random weights."""
+        return MeanPool(self, n_items)
+
+
+class MeanPool(EncoderModule):
+    """After each event, the weighted mean of the item vectors so far; the user's vector is the last one."""
+
+    def __init__(self, config: MeanPoolConfig, n_items: int) -> None:
+        super().__init__()
+        self.n_items, self.dim, self.max_history, self.causal = n_items, config.dim, config.max_history, True
+        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
+        self.dropout = nn.Dropout(config.dropout)
+        half_life = config.half_life or HALF_LIFE
+        self.half_life = None if config.recency == "equal" else half_life
+        # The logarithm, so that no step of an optimiser makes it negative.
+        learned = torch.tensor([math.log(half_life)])
+        self.log_half_life = nn.Parameter(learned) if config.recency == "learned" else None
+        self.pooling = Pooling("last", config.dim)
+        nn.init.normal_(self.items.weight, std=config.init_std)
+        with torch.no_grad():
+            self.items.weight[0].zero_()
+
+    def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """Rows of the item table."""
+        if index is None:
+            return self.items.weight[1:]
+        out: Tensor = self.items(index)
+        return out
+
+    def forward(self, batch: JaggedBatch) -> Encoded:
+        """Running means of the slices of a batch."""
+        x = self.dropout(self.items(batch.item_index))
+        # The last column adds up the weights.
+        rows = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+        sums = decayed_sum(rows, batch.position, self._decay(x))
+        events = sums[:, :-1] / sums[:, -1:]
+        return Encoded(events, self.pooling(events, batch.offsets))
+
+    def _decay(self, like: Tensor) -> Float[Tensor, ""]:
+        """Weight of the event before, relative to that of an event."""
+        if self.log_half_life is not None:
+            return torch.exp2(-torch.exp(-self.log_half_life[0]))
+        return like.new_tensor(1.0 if self.half_life is None else 0.5 ** (1 / self.half_life))

@@ -1,0 +1,163 @@
+"""The table of item vectors: a row per item, or a few hashed rows of a shared table that is smaller than the catalogue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from usermodel.config import Config
+from usermodel.errors import ConfigError, DataError
+
+#: Items per chunk of `ItemTable.vectors`: their row numbers take 16 MiB with two lookups.
+CHUNK: Final = 1 << 20
+_WORD: Final = 1 << 64
+
+
+class PlainItemsConfig(Config):
+    """A row per item; no options."""
+
+    kind: Literal["plain"] = "plain"
+
+
+class HashedItemsConfig(Config):
+    """Feature multiplexing (Unified Embedding, Coleman et al. 2023): ``lookups`` hashed rows of one shared table an item.
+
+    Attributes:
+        kind: ``hashed``.
+        table_rows: Rows of the table, whatever the number of items.
+        lookups: Rows an item; two items share all of them with probability ``table_rows ** -lookups``.
+        join: ``concat`` lays rows of ``dim / lookups`` side by side, as the paper does; ``sum`` adds rows of ``dim``.
+        seed: Of the hash; saved with the encoder, because other rows are other vectors.
+    """
+
+    kind: Literal["hashed"] = "hashed"
+    table_rows: int = Field(default=1_000_000, ge=1, lt=1 << 31)
+    lookups: int = Field(default=2, ge=1, le=16)
+    join: Literal["concat", "sum"] = "concat"
+    seed: int = Field(default=0, ge=0, lt=1 << 32)
+
+
+def _from_name(value: object) -> object:
+    """``--set encoder.items=hashed`` means a hashed table with its defaults."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+ItemsConfig = Annotated[
+    PlainItemsConfig | HashedItemsConfig, Field(discriminator="kind"), BeforeValidator(_from_name)
+]
+
+
+class ItemTable(nn.Module):
+    """Vectors of items 1 to ``n_items``; index 0 is padding and has the zero vector.
+
+    Args:
+        n_items: Items.
+        dim: Width of a vector.
+        config: How they are stored.
+
+    Attributes:
+        weight: ``[n_items + 1, dim]``, or the shared table ``[table_rows, width]``.
+
+    Raises:
+        ConfigError: ``lookups`` does not divide ``dim``.
+    """
+
+    def __init__(
+        self, n_items: int, dim: int, config: PlainItemsConfig | HashedItemsConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.n_items, self.dim = n_items, dim
+        self.hashed = config if isinstance(config, HashedItemsConfig) else None
+        rows, width = n_items + 1, dim
+        if self.hashed is not None:
+            rows, width = self.hashed.table_rows, _width(dim, self.hashed)
+        self.weight = nn.Parameter(torch.empty(rows, width))
+        self.reset(1.0)
+
+    def reset(self, std: float) -> None:
+        """Draw new weights, so that each number of an item's vector has the given standard deviation."""
+        if self.hashed is not None and self.hashed.join == "sum":
+            std /= self.hashed.lookups**0.5
+        nn.init.normal_(self.weight, std=std)
+        if self.hashed is None:
+            with torch.no_grad():
+                self.weight[0].zero_()
+
+    def forward(self, index: Int64[Tensor, " n"]) -> Float[Tensor, "n dim"]:
+        """Vectors of item indices, 0 to n_items.
+
+        Raises:
+            DataError: Another index, where looking is free: on the CPU.
+        """
+        require_known(index, self.n_items)
+        if self.hashed is None:
+            return embedding(index, self.weight, padding_idx=0)
+        rows = embedding(hashed_rows(index, self.hashed), self.weight)
+        vectors = rows.flatten(1) if self.hashed.join == "concat" else rows.sum(1)
+        return vectors * (index != 0)[:, None]
+
+    def vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
+        """Vectors of item indices, or of 1 to n_items in order; of a plain table the latter is a view."""
+        if index is None and self.hashed is None:
+            return self.weight[1:]
+        index = self.indices(index)
+        if self.hashed is None or len(index) <= CHUNK:
+            out: Tensor = self(index)
+            return out
+        return torch.cat([self(part) for part in torch.split(index, CHUNK)])
+
+    def indices(self, index: Int64[Tensor, " n"] | None) -> Int64[Tensor, " n"]:
+        """Those given, or 1 to n_items."""
+        return torch.arange(1, self.n_items + 1, device=self.weight.device) if index is None else index
+
+
+def require_known(index: Shaped[Tensor, " n"], n_items: int) -> None:
+    """Raise `DataError` unless every index is 0 to ``n_items``; on other devices looking would stop the queue."""
+    if index.device.type != "cpu" or not len(index) or torch.compiler.is_compiling():
+        return
+    low, high = (int(bound) for bound in torch.aminmax(index))
+    if low < 0 or high > n_items:
+        found, do = f"{low if low < 0 else high:,}", "Leave out the events of items that it does not know."
+        raise DataError("item_index", expected=f"items 1 to {n_items:,}", found=found, do=do)
+
+
+def hashed_rows(index: Int64[Tensor, " n"], config: HashedItemsConfig) -> Int64[Tensor, "n lookups"]:
+    """Rows of each item: splitmix64 (Steele et al. 2014) of ``seed, lookup`` salts and index, modulo the rows."""
+    salts = [_signed(splitmix64(config.seed * 16 + lookup)) for lookup in range(config.lookups)]
+    x = index[:, None] + torch.tensor(salts, device=index.device)
+    x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    # Without the sign, so that the remainder is that of a number that is not negative.
+    return (x ^ _shift(x, 31)).bitwise_and(0x7FFFFFFFFFFFFFFF) % config.table_rows
+
+
+def splitmix64(x: int) -> int:
+    """The generator's output after the state ``x``, on whole numbers."""
+    x = (x + 0x9E3779B97F4A7C15) % _WORD
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % _WORD
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % _WORD
+    return x ^ (x >> 31)
+
+
+def _shift(x: Tensor, bits: int) -> Tensor:
+    """Shift to the right as if there were no sign."""
+    return (x >> bits).bitwise_and((1 << (64 - bits)) - 1)
+
+
+def _signed(x: int) -> int:
+    return x - _WORD if x >= _WORD // 2 else x
+
+
+def _width(dim: int, config: HashedItemsConfig) -> int:
+    if config.join == "sum":
+        return dim
+    if dim % config.lookups:
+        found: Any = f"dim={dim} and lookups={config.lookups}"
+        do = "Change one of them, or set encoder.items.join=sum."
+        raise ConfigError("encoder.items.lookups", expected="a divisor of dim", found=found, do=do)
+    return dim // config.lookups
