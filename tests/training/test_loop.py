@@ -225,7 +225,7 @@ class Broken(NextItem):
 
 def test_a_loss_that_is_not_finite_stops_before_the_optimiser(store, recipe, tmp_path):
     loop = make_loop(store, recipe, tmp_path, checkpoint_every_s=1e-9)
-    loop.objective = Broken()
+    loop.objective = Broken(loop.objective.loss)
     seen = []
     step = loop._step
 
@@ -327,7 +327,7 @@ class BrokenGradient(NextItem):
 
 def test_a_gradient_that_is_not_finite_stops_before_the_optimiser(store, recipe, tmp_path):
     loop = make_loop(store, recipe, tmp_path, checkpoint_every_s=1e-9)
-    loop.objective = BrokenGradient()
+    loop.objective = BrokenGradient(loop.objective.loss)
     before = []
     step = loop._step
     loop._step = lambda examples: (before.append(weights_of(loop)), step(examples))
