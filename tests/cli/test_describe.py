@@ -97,3 +97,30 @@ def test_what_cannot_be_checked_is_refused(tmp_path, capsys, monkeypatch, words,
     code, _, err = run(capsys, monkeypatch, "describe", store.path, *words)
     assert code == 2
     assert message in err
+
+
+def test_the_rounds_of_the_k_core_are_a_table(tmp_path, capsys, monkeypatch):
+    """Without y, which only bob has, bob is short; then x is left to ann and cyd, who keep it."""
+    rows = [
+        ("ann", "x", 1),
+        ("ann", "x", 2),
+        ("cyd", "x", 3),
+        ("cyd", "x", 4),
+        ("bob", "x", 5),
+        ("bob", "y", 6),
+    ]
+    log = tmp_path / "log.csv"
+    pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").write_csv(log)
+    core = ("--min-user-events", 2, "--min-item-events", 2, "--time-unit", "order")
+    tables = []
+    for words in (("ingest", log, "-o", tmp_path / "store", *core), ("describe", tmp_path / "store")):
+        code, out, _ = run(capsys, monkeypatch, *words)
+        assert code == 0
+        start = out.index("Removed by the k-core")
+        cells = [
+            [cell.strip() for cell in line.split("│")[1:-1]]
+            for line in out[start:].splitlines()
+            if "│" in line
+        ]
+        tables.append([[int(cell) for cell in row] for row in cells[:2]])
+    assert tables[0] == tables[1] == [[1, 0, 1, 1], [2, 1, 0, 1]]

@@ -191,7 +191,7 @@ def test_wrong_tables_are_refused_before_anything_is_written(tiny_log, tmp_path,
 
 
 def test_files_that_are_none(tiny_log, tmp_path):
-    with pytest.raises(MissingError, match="expected a Parquet or CSV file; found no such file"):
+    with pytest.raises(MissingError, match="expected a Parquet, CSV or atomic file; found no such file"):
         build_store(tiny_log, tmp_path / "store", labels=tmp_path / "labels.parquet")
     (tmp_path / "labels.parquet").write_text("user_id\n")
     with pytest.raises(DataError, match=r"labels\.parquet: expected a readable Parquet or CSV file; found "):

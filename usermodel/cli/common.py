@@ -91,6 +91,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     results.print(table)
 
 
+def print_k_core(rounds: Sequence[Sequence[int]]) -> None:
+    """Print what each round of the k-core removed; nothing when there was none."""
+    if rounds:
+        rows = [(number, *removed) for number, removed in enumerate(rounds, start=1)]
+        print_table("Removed by the k-core", ["round", "users", "items", "events"], rows)
+
+
 def text(value: Any) -> str:
     """A cell: thousands separated, four digits after the point."""
     if isinstance(value, bool) or not isinstance(value, int | float):

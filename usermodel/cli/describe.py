@@ -55,6 +55,7 @@ def describe(
         common.print_json({"kind": found.kind} | found.facts)
         return
     common.print_table(f"{path}: {found.kind}", ["", ""], _rows(found.facts))
+    common.print_k_core(found.facts.get("k_core", {}).get("rounds", []))
     for title, bars in found.pictures.items():
         common.print_bars(title, bars)
 
@@ -101,7 +102,7 @@ def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, value in facts.items():
         if isinstance(value, dict):
             rows += _rows(value, f"{prefix}{key}.")
-        elif key != "class" and value not in ([], None):
+        elif key not in {"class", "rounds"} and value not in ([], None):
             rows.append((prefix + key, _cell(value)))
     return rows
 

@@ -17,7 +17,7 @@ def _column(what: str) -> Any:
 
 
 def _table(what: str) -> Any:
-    return typer.Option(metavar="FILE", help=f"Parquet or CSV: {what}.", rich_help_panel=_TABLES)
+    return typer.Option(metavar="FILE", help=f"Parquet, CSV or atomic file: {what}.", rich_help_panel=_TABLES)
 
 
 def _reading(text: str, *names: str) -> Any:
@@ -128,6 +128,7 @@ def _build(logs: list[str], out: Path, options: dict[str, Any], rest: dict[str, 
         common.say(
             f"{store.meta['repeated_rows']:,} rows repeat another one exactly; --duplicates drop leaves them out"
         )
+    common.print_k_core(store.meta["k_core"]["rounds"])
     common.say(f"wrote {store.n_users:,} users, {store.n_items:,} items, {store.n_events:,} events to {out}")
     common.say(f"next: usermodel pretrain {out} -o RUN")
 

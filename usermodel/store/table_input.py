@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from usermodel.errors import DataError, MissingError, nearest
+from usermodel.events.atomic_tables import SUFFIXES, read_atomic_table
 from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, PROPENSITY, TIME, USER, VALUE, IdType, TimeKind
 
 USER_ROW: Final = "user_row"
@@ -40,7 +41,7 @@ _PLAUSIBLE: Final = (631_152_000_000_000, 4_102_444_800_000_000)
 
 
 class SideTables(TypedDict, total=False):
-    """Frames, or paths of Parquet or CSV files.
+    """Frames, or paths of Parquet, CSV or atomic (``.item``, ``.user``) files.
 
     Attributes:
         impressions: ``user_id item_id timestamp clicked propensity?``: what was shown.
@@ -97,8 +98,10 @@ def _frame(source: Any, where: str) -> pl.DataFrame:
     path = Path(source)
     if not path.is_file():
         raise MissingError(
-            where, expected="a Parquet or CSV file", found="no such file", do="Check the path."
+            where, expected="a Parquet, CSV or atomic file", found="no such file", do="Check the path."
         )
+    if path.suffix in SUFFIXES:
+        return read_atomic_table(path)
     try:
         if path.suffix in {".parquet", ".pq"}:
             return pl.read_parquet(path, glob=False)
