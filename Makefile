@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-loss clean help
+.PHONY: demo test check test-slow format proof-beauty proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
@@ -83,6 +83,12 @@ bench-ingest-large: $(VENV)/.installed
 	for job in csv-str parquet-int; do \
 	  $(BIN)/python benchmarks/speed/ingest.py --job $$job --events 100000000 --users 3000000 --items 1000000 \
 	    --peer none --repeat 1 --json benchmarks/results/ingest-100m-$$job.json || exit 1; done
+
+# Seconds of a training epoch beside a plain script and RecBole (make peers); about 15 minutes on an idle machine.
+bench-train: $(VENV)/.installed peers
+	$(BIN)/python benchmarks/speed/train.py --peer plain --repeat 2 --json benchmarks/results/train-beauty-epoch-plain.json
+	$(BIN)/python benchmarks/speed/train.py --peer recbole --repeat 1 --epochs 2 \
+	  --json benchmarks/results/train-beauty-epoch-recbole.json
 
 # The loss over the catalogue: seconds of each way, and memory of a step with a million items; about 5 minutes.
 bench-loss: $(VENV)/.installed

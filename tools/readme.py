@@ -22,7 +22,33 @@ def demo() -> str:
 def results() -> str:
     """One table per quality result, and one of speeds."""
     tables = [_table(json.loads(path.read_text())) for path in sorted(RESULTS.glob("next_item_*.json"))]
-    return "\n\n".join([*tables, _ingest()])
+    return "\n\n".join([*tables, _parity(), _training(), _ingest()])
+
+
+def _parity() -> str:
+    """Hits and NDCG of official weights in our encoders under our evaluator."""
+    found = json.loads((RESULTS / "parity_icsrec.json").read_text())
+    rows = [
+        f"| {one['model']} | {one['part']} | {' / '.join(map(str, one['hits']))} | {' / '.join(f'{value:.6f}' for value in one['ndcg'])} |"
+        for one in found["results"]
+    ]
+    head = f"**Official ICSRec weights for Beauty**, converted by `usermodel convert` and scored here: hits and NDCG at 5 / 10 / 20. Command: `{found['command']}`."
+    return "\n".join([head, "", "| encoder | part | hits | NDCG |", "|---|---|---|---|", *rows])
+
+
+def _training() -> str:
+    """Seconds of an epoch beside its peers."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("train-*.json"))]
+    first = found[0]
+    head = f"**Training, seconds per epoch** of recipe `next-item`, softmax over the whole catalogue ({first['hardware']}, {first['precision']}), "
+    head += "beside peers with the same width, layers and window in the same run, medians. Command: `make bench-train`."
+    rows = [
+        f"| {one['job'].partition(' ')[2]} | {one['targets']:,} | {one['seconds_per_epoch']:.1f} s, {one['peak_mb']:,.0f} MB | {one['peer']} "
+        f"| {one['peer_seconds_per_epoch']:.1f} s, {one['peer_peak_mb']:,.0f} MB | {one['ratio_to_peer']:.3f} | {one['fraction_of_gemm_rate']:.2f} |"
+        for one in found
+    ]
+    columns = "| job | targets | usermodel | peer | its time and memory | ratio | share of the machine's product rate |"
+    return "\n".join([head, "", columns, "|---|---|---|---|---|---|---|", *rows])
 
 
 def _ingest() -> str:
