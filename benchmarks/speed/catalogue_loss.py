@@ -25,7 +25,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from ingest import _processor as processor
+from side_by_side import facts as facts_of
+from side_by_side import write
 from torch import Tensor
 
 from usermodel.batch import JaggedBatch
@@ -163,15 +164,9 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "load_average": os.getloadavg()[0],
-        "command": " ".join(["python", "benchmarks/speed/catalogue_loss.py", *sys.argv[1:]]),
-        "hardware": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        **facts_of("catalogue_loss.py"),
     }
-    text = json.dumps(facts, indent=1) + "\n"
-    if args.json is None:
-        print(text, end="")
-    else:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(text)
+    write(facts, args.json)
 
 
 if __name__ == "__main__":

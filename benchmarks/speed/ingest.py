@@ -5,23 +5,20 @@
 
 Jobs: csv-int, csv-str, parquet-int, parquet-str. Peers: a plain polars script, or a library in the environment that
 `make peers` builds, each in the file that it reads (RecBole: an atomic file). What a peer does is said at the head of
-ingest_PEER.py. Each side runs in a process of its own, in turns, and the medians are compared. This process imports no
-numpy: the kernel counts the memory of a parent at the time of a fork as the child's.
+ingest_PEER.py. Each side runs in a process of its own, in turns, and the medians are compared.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from side_by_side import facts, measure, python_of, write
 
 HERE = Path(__file__).parent
 PEERS = ("none", "plain", "recbole", "rectools", "fuxictr")
@@ -54,30 +51,6 @@ if form == "inter":
 else:
     log.write_parquet(path) if form == "parquet" else log.write_csv(path)
 """
-
-
-def measure(command: list[str], cwd: Path) -> tuple[float, float]:
-    """Wall seconds and peak megabytes of a process that runs in ``cwd``."""
-    started = time.perf_counter()
-    # Peers that write logs write them where they run.
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=cwd)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"exit code {child.returncode}: {' '.join(command)}")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e6
-
-
-def python_of(peer: str) -> str:
-    """The interpreter that has the peer."""
-    if peer == "plain":
-        return sys.executable
-    found = HERE.parents[1] / ".peers" / peer / "bin" / "python"
-    if not found.exists():
-        raise SystemExit(
-            f"expected an environment with {peer}; found none in .peers/{peer}. Build it: make peers"
-        )
-    return str(found)
 
 
 def simulate(args: argparse.Namespace, log: Path, ids: str, form: str) -> Path:
@@ -144,15 +117,8 @@ def report(
         "n_events": args.events,
         "n_users": args.users,
         "n_items": args.items,
-        "command": " ".join(["python", "benchmarks/speed/ingest.py", *sys.argv[1:]]),
-        "hardware": f"{processor()}, {len(os.sched_getaffinity(0))} cores",
+        **facts("ingest.py"),
     }
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:
@@ -168,12 +134,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="usermodel-ingest-") as folder:
-        text = json.dumps(report(args, *run(args, Path(folder))), indent=1) + "\n"
-    if args.json is None:
-        print(text, end="")
-    else:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(text)
+        write(report(args, *run(args, Path(folder))), args.json)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ingest import measure, processor, python_of
+from side_by_side import facts as facts_of
+from side_by_side import measure, python_of, write
 
 HERE = Path(__file__).parent
 PEERS = ("none", "plain", "recbole", "rectools")
@@ -71,11 +72,7 @@ def main() -> None:
             peaks[name].append(peak)
             print(f"{name}: {[round(one, 2) for one in found['seconds']]} s, {peak:,.0f} MB", file=sys.stderr)
     result = report(args, goal, seconds, peaks, facts, max(gemm))
-    text = json.dumps(result, indent=1) + "\n"
-    if args.json is None:
-        print(text, end="")
-    else:
-        args.json.write_text(text)
+    write(result, args.json)
 
 
 def report(
@@ -118,8 +115,7 @@ def report(
                 if name in facts["peer"]
             },
         }
-    command = " ".join(["python", "benchmarks/speed/train.py", *sys.argv[1:]])
-    return result | {"command": command, "hardware": f"{processor()}, {len(os.sched_getaffinity(0))} cores"}
+    return result | facts_of("train.py")
 
 
 if __name__ == "__main__":
