@@ -56,7 +56,10 @@ def _ingest() -> str:
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("ingest-*.json"))]
     found.sort(key=lambda one: (one["n_events"], one["peer"] != "plain", one["peer"], one["job"]))
     head = f"**Ingest** to a finished store with 5-core ({found[0]['hardware']}), beside twenty lines of polars and beside "
-    head += "libraries in the same run, medians. Commands: `make bench-ingest`, `make bench-ingest-peers`, `make bench-ingest-large`."
+    head += "libraries in the same run, medians. Commands: `make bench-ingest`, `make bench-ingest-peers`, `make bench-ingest-large`. "
+    head += "The rows beside recbole, rectools and fuxictr, and the seconds of 100 M csv-str, were taken once each while other work "
+    head += "shared the cores: compare them within a row only. What a peer does and leaves out is said at the head of "
+    head += "`benchmarks/speed/ingest_PEER.py`; the memory of fuxictr leaves out its worker processes."
     rows = [
         f"| {one['n_events'] / 1e6:.0f} M, {one['job'].partition(' ')[2]} | {one['seconds']:.1f} s, {one['peak_mb']:,.0f} MB "
         f"| {_peer(one)} |"
@@ -79,7 +82,7 @@ def _peer(one: dict[str, Any]) -> str:
 def _table(result: dict[str, Any]) -> str:
     n, seconds = result["n"], result["pretrain_seconds"]
     head = f"**{result['data']}**, next item, test split ({result['protocol']}, {n:,} users, full ranking over {result['n_items']:,} items, seen items excluded). "
-    head += f"Recipe `{result['recipe']}`, {result['seeds']} seeds: mean ± 95 % interval over seeds. Command: `{result['command']}`."
+    head += f"Recipe `{result['recipe']}`, {result['seeds']} seeds: mean ± 95 % interval over seeds. Command: `{result['command']}`, last run before the softmax and the loop were rewritten."
     cells = []
     for name in METRICS:
         value = result["metrics"][name]
