@@ -57,11 +57,9 @@ def _ingest() -> str:
     found.sort(key=lambda one: (one["n_events"], one["peer"] != "plain", one["peer"], one["job"]))
     head = f"**Ingest** to a finished store with 5-core ({found[0]['hardware']}), beside twenty lines of polars and beside "
     head += "libraries in the same run, medians. Commands: `make bench-ingest`, `make bench-ingest-peers`, `make bench-ingest-large`. "
-    head += "The rows beside recbole, rectools and fuxictr, and the seconds of 100 M csv-str, were taken once each while other work "
-    head += "shared the cores: compare them within a row only. What a peer does and leaves out is said at the head of "
-    head += "`benchmarks/speed/ingest_PEER.py`; the memory of fuxictr leaves out its worker processes."
+    head += "What a peer does and leaves out is said at the head of `benchmarks/speed/ingest_PEER.py`; the memory of fuxictr leaves out its worker processes."
     rows = [
-        f"| {one['n_events'] / 1e6:.0f} M, {one['job'].partition(' ')[2]} | {one['seconds']:.1f} s, {one['peak_mb']:,.0f} MB "
+        f"| {one['n_events'] / 1e6:.0f} M, {one['job'].partition(' ')[2]} | {one['seconds']:.1f} s, {one['peak_mb']:,.0f} MB{_note(one)} "
         f"| {_peer(one)} |"
         for one in found
     ]
@@ -73,6 +71,11 @@ def _ingest() -> str:
     return "\n".join([head, "", *table])
 
 
+def _note(result: dict[str, Any]) -> str:
+    """What was written into a result by hand; a new run writes a new file without it."""
+    return f", {result['note']}" if "note" in result else ""
+
+
 def _peer(one: dict[str, Any]) -> str:
     if one["peer"] == "none":
         return "| | "
@@ -82,7 +85,7 @@ def _peer(one: dict[str, Any]) -> str:
 def _table(result: dict[str, Any]) -> str:
     n, seconds = result["n"], result["pretrain_seconds"]
     head = f"**{result['data']}**, next item, test split ({result['protocol']}, {n:,} users, full ranking over {result['n_items']:,} items, seen items excluded). "
-    head += f"Recipe `{result['recipe']}`, {result['seeds']} seeds: mean ± 95 % interval over seeds. Command: `{result['command']}`, last run before the softmax and the loop were rewritten."
+    head += f"Recipe `{result['recipe']}`, {result['seeds']} seeds: mean ± 95 % interval over seeds. Command: `{result['command']}`{_note(result)}."
     cells = []
     for name in METRICS:
         value = result["metrics"][name]
