@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from usermodel.losses import softmax
+from usermodel.losses.precision import products_in
 from usermodel.losses.softmax import full_softmax
 
 
@@ -32,10 +33,11 @@ def test_value_and_gradients_equal_torchs_for_every_chunk_size(monkeypatch, rows
 
 
 def test_chunks_shrink_for_large_catalogues():
-    cpu = torch.device("cpu")
-    assert softmax._chunk(10_000, 12_101, cpu) == softmax.CHUNK_ROWS
-    assert softmax._chunk(10_000, 10**6, cpu) * 10**6 <= softmax.CHUNK_LOGITS
-    assert softmax._chunk(10_000, 10**9, cpu) == 1
+    like = torch.zeros(1)
+    assert softmax._chunk(10_000, 12_101, like) == softmax.CHUNK_ROWS
+    assert softmax._chunk(10_000, 12_101, like.bfloat16()) == 2 * softmax.CHUNK_ROWS
+    assert softmax._chunk(10_000, 10**6, like) * 10**6 <= softmax.CHUNK_LOGITS
+    assert softmax._chunk(10_000, 10**9, like) == 1
 
 
 def test_double_precision_passes_gradcheck():
@@ -95,15 +97,45 @@ def test_huge_logits_do_not_overflow(scale):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_vanishing_target_probability_stays_finite(dtype):
-    """The probability of the target underflows to 0 in any precision; its logarithm must not."""
+    """The probability of the target underflows to 0 in any precision; its logarithm must not. bf16 keeps 8 bits."""
     events = torch.tensor([[100.0]], requires_grad=True)
     items = torch.tensor([[10.0], [-10.0]], requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         loss = full_softmax(events, items, torch.tensor([1]))
-    assert loss.item() == 2000.0
+    bits = 8 if dtype == torch.bfloat16 else 23
+    assert loss.item() == pytest.approx(2000.0, rel=2**-bits)
     grad_events, grad_items = gradients(loss, events, items)
-    assert grad_events.item() == 20.0
+    assert grad_events.item() == pytest.approx(20.0, rel=2**-bits)
     assert grad_items.flatten().tolist() == [100.0, -100.0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 300])
+def test_bfloat16_rows_that_are_no_multiple_of_a_kernels_agree(rows, scale):
+    """Rows are filled up with zeros, which must count for nothing; with and without the largest logit taken off."""
+    events, items, target = inputs(rows=rows, classes=97, dim=16, scale=scale)
+    assert softmax._is_safe(events, items) == (scale == 1.0)
+    theirs = F.cross_entropy(events @ items.T, target)
+    with products_in(torch.bfloat16):
+        ours = full_softmax(events, items, target)
+    torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=0)
+    for a, b in zip(gradients(ours, events, items), gradients(theirs, events, items), strict=True):
+        assert a.shape == b.shape
+        assert float((a - b).norm() / b.norm()) < 5e-2
+
+
+def test_the_largest_logit_is_taken_off_only_where_it_matters():
+    """Both ways give the same loss and gradients."""
+    events, items, target = inputs()
+    assert softmax._is_safe(events, items)
+    for factor in (1.0, 4.0, 9.0):
+        e, i = (factor * events).detach().requires_grad_(), items.detach().requires_grad_()
+        ours, theirs = full_softmax(e, i, target), F.cross_entropy(e @ i.T, target)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+        for a, b in zip(gradients(ours, e, i), gradients(theirs, e, i), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert not softmax._is_safe(e, i)
+    assert not softmax._is_safe(events * torch.nan, items)
 
 
 def test_only_the_gradients_that_are_needed_are_computed():

@@ -1,9 +1,11 @@
-from itertools import pairwise
+from itertools import pairwise, product
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from usermodel.nn import ragged
 from usermodel.nn.ragged import Layout
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=12)
@@ -42,10 +44,41 @@ def test_each_rectangle_holds_whole_users_on_the_left_and_zeros_on_the_right(len
 
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS)
-def test_at_most_half_of_a_rectangle_is_padding(lengths):
-    for one in Layout.of(offsets_of(lengths)).rectangles:
-        assert one.width == int(one.lengths.max())
-        assert 2 * int(one.lengths.min()) >= one.width
+def test_a_rectangle_is_as_wide_as_its_longest_user_and_longer_users_are_in_later_ones(lengths):
+    rectangles = Layout.of(offsets_of(lengths)).rectangles
+    assert [one.width for one in rectangles] == [int(one.lengths.max()) for one in rectangles]
+    for before, after in pairwise(rectangles):
+        assert before.width < int(after.lengths.min())
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS)
+def test_at_most_half_of_a_rectangle_is_padding_where_rectangles_are_free(lengths):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ragged.RECTANGLE_COST, "cpu", 0)
+        for one in Layout.of(offsets_of(lengths)).rectangles:
+            assert 2 * int(one.lengths.min()) >= one.width
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(0, 3000))
+def test_no_other_way_to_join_neighbouring_groups_costs_less(lengths, cost):
+    """Against every way there is: each border between two groups is kept or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ragged.RECTANGLE_COST, "cpu", cost)
+        found = Layout.of(offsets_of(lengths)).rectangles
+    by_class: dict[int, list[int]] = {}
+    for length in lengths:
+        if length:
+            by_class.setdefault(max((length - 1).bit_length(), 1), []).append(length)
+    groups = [by_class[one] for one in sorted(by_class)]
+    costs = []
+    for kept in product([False, True], repeat=max(len(groups) - 1, 0)):
+        joined = groups[:1]
+        for border, group in zip(kept, groups[1:], strict=True):
+            joined = [*joined, group] if border else [*joined[:-1], joined[-1] + group]
+        costs.append(sum(cost + len(one) * max(one) ** 2 for one in joined))
+    assert sum(cost + one.n * one.width**2 for one in found) == min(costs)
 
 
 def test_users_without_events_have_no_place():

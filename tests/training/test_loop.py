@@ -10,7 +10,8 @@ from usermodel.losses.softmax import full_softmax
 from usermodel.objectives.next_item import NextItem
 from usermodel.objectives.protocol import ObjectiveOutput
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.training.loop import Loop, has_bf16
+from usermodel.training.loop import Loop
+from usermodel.training.precision import has_bf16
 from usermodel.training.validation import next_item_validation
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.nn.dropout import Dropout
 from usermodel.nn.pooling import Pooling, Readout
 from usermodel.nn.recurrent import GruLayer, Packing
 
@@ -80,7 +81,7 @@ class Gru(EncoderModule):
         self.n_items, self.dim, self.max_history = n_items, config.dim, config.max_history
         self.causal, self.left_pad_to = True, config.left_pad_to
         self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=None if config.left_pad_to else 0)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         widths = [config.dim, *[config.hidden] * config.layers]
         self.layers = nn.ModuleList(
             GruLayer(width, config.hidden, bias=config.biases) for width in widths[:-1]

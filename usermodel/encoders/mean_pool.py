@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.nn.dropout import Dropout
 from usermodel.nn.pooling import Pooling
 from usermodel.nn.scan import decayed_sum
 
@@ -57,7 +58,7 @@ class MeanPool(EncoderModule):
         super().__init__()
         self.n_items, self.dim, self.max_history, self.causal = n_items, config.dim, config.max_history, True
         self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         half_life = config.half_life or HALF_LIFE
         self.half_life = None if config.recency == "equal" else half_life
         # The logarithm, so that no step of an optimiser makes it negative.

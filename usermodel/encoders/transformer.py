@@ -26,6 +26,7 @@ from usermodel.errors import ConfigError
 from usermodel.nn.attention import SelfAttention
 from usermodel.nn.blocks import Activation, Block, FeedForward, NormPlace, Residual
 from usermodel.nn.buckets import MOST_BUCKETS
+from usermodel.nn.dropout import Dropout
 from usermodel.nn.inputs import EventInputs, InputsConfig
 from usermodel.nn.item_features import ItemFeatures
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
@@ -138,7 +139,7 @@ class Transformer(EncoderModule):
         absolute = config.positions in {"from_end", "from_start"}
         self.places = nn.Embedding(config.max_history, config.dim) if absolute else None
         self.norm_in = make_norm(config.norm_kind, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.layers))
         self.norm_out = make_norm(config.norm_kind, config.dim) if config.norm == "pre" else nn.Identity()
         self.pooling = Pooling(config.readout, config.dim)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from usermodel.losses.softmax import CHUNK_LOGITS, product_dtype
+from usermodel.losses.precision import product_dtype
+from usermodel.losses.softmax import CHUNK_LOGITS
 
 #: Numbers per chunk on a CPU: 4 MiB of fp32. Elsewhere only memory decides.
 CHUNK_NUMBERS = 1 << 20

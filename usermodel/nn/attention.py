@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import Final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding, scaled_dot_product_attention
+from torch.nn.functional import embedding, scaled_dot_product_attention
 
+from usermodel.nn.attention_kernel import attend
 from usermodel.nn.positions import relative_bias, rotate
 from usermodel.nn.ragged import Layout, Rectangle
+
+#: Width up to which PyTorch's kernels are slower than whole score matrices, which wider ones have no memory for.
+SHORT: Final = 256
 
 
 class SelfAttention(nn.Module):
@@ -58,55 +62,61 @@ class SelfAttention(nn.Module):
             layout: Where they lie.
             time_buckets: What `usermodel.nn.positions.time_buckets` made of their times; read by a time bias only.
         """
-        padded = layout.pad(self.qkv(x))
+        if not layout.rectangles:
+            empty: Tensor = self.out(x)
+            return empty
+        parts = layout.pad(self.qkv(x)).split([one.n * one.width for one in layout.rectangles])
+        bias = self._bias(max(one.width for one in layout.rectangles))
+        buckets = [time_buckets[number] if time_buckets else None for number in range(len(parts))]
         mixed = [
-            self._attend(padded[one.start : one.stop], one, time_buckets[number] if time_buckets else None)
-            for number, one in enumerate(layout.rectangles)
+            self._attend(part, one, None if bias is None else bias[:, :, : one.width, : one.width], bucket)
+            for part, one, bucket in zip(parts, layout.rectangles, buckets, strict=True)
         ]
-        out: Tensor = self.out(layout.unpad(torch.cat(mixed)) if mixed else x)
+        out: Tensor = self.out(layout.unpad(torch.cat(mixed)))
         return out
 
     def _attend(
-        self, qkv: Float[Tensor, "slots qkv_dim"], shape: Rectangle, buckets: Tensor | None
+        self,
+        qkv: Float[Tensor, "slots qkv_dim"],
+        shape: Rectangle,
+        bias: Float[Tensor, "1 heads width width"] | None,
+        buckets: Tensor | None,
     ) -> Float[Tensor, "slots dim"]:
         n, width = shape.n, shape.width
-        q, k, v = qkv.view(n, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        packed = qkv.view(n, width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if self.rotary:
-            q, k = rotate(q), rotate(k)
-        mask = self._mask(shape, qkv.device)
-        bias = self._bias(width, buckets)
+            packed = torch.stack([rotate(packed[0]), rotate(packed[1]), packed[2]])
         drop = self.dropout if self.training else 0.0
-        if bias is None and not drop:
-            out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        if self.time_bias is not None:
+            assert buckets is not None, "a time bias needs the times"
+            # As an embedding, because the gradient of an index by a tensor adds entry by entry.
+            by_time = embedding(buckets, self.time_bias).permute(0, 3, 1, 2)
+            bias = by_time if bias is None else by_time + bias
+        if torch.is_grad_enabled() or drop or width <= SHORT:
+            out = attend(packed, self._added(shape, bias, packed), drop)
         else:
-            if mask is None:
-                mask = torch.ones(width, width, dtype=torch.bool, device=qkv.device).tril()
-            added = torch.zeros_like(mask, dtype=q.dtype) if bias is None else bias
-            added = added.masked_fill(~mask, -torch.inf)
-            if drop or torch.is_grad_enabled() or added.dtype != q.dtype:
-                # The kernels of scaled_dot_product_attention refuse dropout on CPU, and with a bias that learns they are
-                # no faster. Mask and bias are added in one pass, and the smaller factor is the one that is scaled.
-                scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2) + added
-                out = dropout(torch.softmax(scores, dim=-1), drop) @ v
-            else:
-                out = scaled_dot_product_attention(q, k, v, attn_mask=added)
+            triangle = bias is None and self.causal
+            mask = None if triangle else self._added(shape, bias, packed).to(packed.dtype)
+            q, k, v = packed.unbind(0)
+            out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=triangle)
         return out.transpose(1, 2).reshape(n * width, -1)
 
-    def _mask(self, shape: Rectangle, device: torch.device) -> Bool[Tensor, "users 1 1 width"] | None:
-        """None stands for the causal triangle: padding is on the right, so no real event sees it."""
-        if self.causal:
-            return None
-        columns = torch.arange(shape.width, device=device)
-        return (columns < shape.lengths[:, None])[:, None, None, :]
+    def _added(
+        self, shape: Rectangle, bias: Float[Tensor, "users_or_1 heads width width"] | None, like: Tensor
+    ) -> Float[Tensor, "rows heads_or_1 width width"]:
+        """The bias, and -inf where a key is out of sight.
 
-    def _bias(
-        self, width: int, buckets: Tensor | None
-    ) -> Float[Tensor, "users_or_1 heads {width} {width}"] | None:
-        """What is added to the scores of each head, ``[query, key]``."""
-        found = None if self.bias is None else relative_bias(self.bias, width, causal=self.causal)[None]
-        if self.time_bias is None:
-            return found
-        assert buckets is not None, "a time bias needs the times"
-        # As an embedding, because the gradient of an index by a tensor adds entry by entry.
-        by_time = embedding(buckets, self.time_bias).permute(0, 3, 1, 2)
-        return by_time if found is None else found + by_time
+        Padding is on the right, so no real event sees it when only earlier ones are seen.
+        """
+        width, device = shape.width, like.device
+        if self.causal:
+            hidden = torch.ones(width, width, dtype=torch.bool, device=device).triu(1)[None, None]
+        else:
+            hidden = torch.arange(width, device=device) >= shape.lengths[:, None]
+            hidden = hidden[:, None, None, :].expand(-1, 1, width, width)
+        added = like.new_zeros(1) if bias is None else bias
+        return added.masked_fill(hidden, -torch.inf)
+
+    def _bias(self, width: int) -> Float[Tensor, "1 heads {width} {width}"] | None:
+        """What is added to the scores of each head for the distance, ``[query, key]``."""
+        return None if self.bias is None else relative_bias(self.bias, width, causal=self.causal)[None]

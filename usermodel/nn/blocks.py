@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
 from usermodel.nn.attention import SelfAttention
+from usermodel.nn.dropout import Dropout
 from usermodel.nn.norms import NormKind, make_norm
 from usermodel.nn.ragged import Layout
 
@@ -80,7 +81,7 @@ class Block(nn.Module):
         gated = residual == "gated"
         self.gate_attention = nn.Linear(dim, dim) if gated else None
         self.gate_feed_forward = nn.Linear(dim, dim) if gated else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pre = norm == "pre"
 
     def forward(

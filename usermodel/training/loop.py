@@ -30,6 +30,7 @@ from usermodel.store.sequence_store import SequenceStore
 from usermodel.training import checkpoint, logs, optimiser, schedule
 from usermodel.training.ema import Ema
 from usermodel.training.objective import build_objective
+from usermodel.training.precision import products, uses_bf16
 from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress, Progress
 from usermodel.training.recipe import Recipe, TrainingConfig
@@ -70,9 +71,7 @@ class Loop:
     @property
     def bf16(self) -> bool:
         """Whether products are computed in bfloat16."""
-        if self.config.precision == "auto":
-            return has_bf16(self.fabric.device)
-        return self.config.precision == "bf16"
+        return uses_bf16(self.config.precision, self.fabric.device)
 
     def restore(self) -> list[str]:
         """Continue from the latest intact checkpoint; returns a sentence per damaged one that was skipped.
@@ -228,8 +227,9 @@ class Loop:
     def _forward(self, examples: Examples) -> ObjectiveOutput:
         batch = collate(self.store, examples)
         require_known_items(self.store, batch)
-        with torch.autocast(self.fabric.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            output: ObjectiveOutput = self.objective(self.encoder, batch.to(self.fabric.device))
+        device = self.fabric.device
+        with products(bf16=self.bf16, device=device, dim=self.encoder.dim):
+            output: ObjectiveOutput = self.objective(self.encoder, batch.to(device))
         return output
 
     def _require_finite(self, values: dict[str, float], rate: float, examples: Examples) -> None:
@@ -290,10 +290,3 @@ def seed_all(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster than float32 ones on a device; emulation on old processors is not."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -53,8 +53,9 @@ class TrainingConfig(Config):
         validate_every: Epochs between validations.
         checkpoint_every_s: Seconds between checkpoints.
         seed: Seed of everything random.
-        precision: ``fp32``, ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
-            float32), or ``auto``: bf16 where the processor has it.
+        precision: ``fp32``; ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
+            float32; the products of the encoder too, on a GPU and from 256 numbers a vector); or ``auto``: bf16 where the
+            processor has it.
         devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself.
         timeout_s: Seconds that a process waits for the others before it gives up; more than the longest validation.
         log: ``csv`` (metrics.csv alone), or ``tensorboard`` beside it.

@@ -1,0 +1,37 @@
+"""Which products of a training step are computed in bfloat16."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Final, Literal
+
+import torch
+
+from usermodel.losses.precision import products_in
+
+Precision = Literal["auto", "fp32", "bf16"]
+#: Width from which the encoder of a processor gains from bfloat16. Below, the casts and the kernels that oneDNN compiles for
+#: each new number of events cost more than the products do.
+WIDE: Final = 256
+
+
+def uses_bf16(precision: Precision, device: torch.device) -> bool:
+    """What ``auto`` means on a device."""
+    return has_bf16(device) if precision == "auto" else precision == "bf16"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products are faster than float32 ones on a device; emulation on old processors is not."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def products(*, bf16: bool, device: torch.device, dim: int) -> AbstractContextManager[object]:
+    """Within it, products are float32, or bfloat16: those of the loss, and those of an encoder for which that is faster."""
+    found = ExitStack()
+    if bf16:
+        found.enter_context(products_in(torch.bfloat16))
+        if device.type != "cpu" or dim >= WIDE:
+            found.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+    return found
