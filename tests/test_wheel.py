@@ -19,7 +19,7 @@ def test_the_wheel_carries_recipes_and_suites(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert "usermodel/py.typed" in names
     assert "usermodel/_datasets/README.md" in names
-    assert "usermodel/_suites/next_item_beauty.py" in names
+    assert "usermodel/_suites/next_item.py" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"usermodel"}
     source = {str(path.relative_to(ROOT)) for path in (ROOT / "usermodel").rglob("*.py")}
     assert source <= set(names)

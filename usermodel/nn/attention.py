@@ -65,7 +65,7 @@ class SelfAttention(nn.Module):
         if not layout.rectangles:
             empty: Tensor = self.out(x)
             return empty
-        parts = layout.pad(self.qkv(x)).split([one.n * one.width for one in layout.rectangles])
+        parts = torch.split(layout.pad(self.qkv(x)), [one.n * one.width for one in layout.rectangles])
         bias = self._bias(max(one.width for one in layout.rectangles))
         buckets = [time_buckets[number] if time_buckets else None for number in range(len(parts))]
         mixed = [
