@@ -29,6 +29,7 @@ from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import KIND, Run, is_run, leaves, read_recipe, write_recipe
+from usermodel.training.schedule import require_effect
 from usermodel.training.validation import Validate, next_item_validation
 from usermodel.version import VERSION
 
@@ -95,6 +96,7 @@ def _lead(
 ) -> Run:
     """Rank 0, or the only process."""
     require_log(recipe.training)
+    require_effect(recipe.training)
     split = store.split(recipe.data.split)
     _require_enough(store, split)
     history, monitor = recipe.encoder.max_history, recipe.training.monitor
