@@ -4,7 +4,7 @@ Every batch is a function of (seed, epoch, batch number), and everything random 
 (seed, step, part). A run that was killed and resumed therefore takes exactly the steps of one that was not.
 
 A batch is cut into parts, one for each rank and accumulation step; the gradient is the mean over all targets of all parts.
-Every rank takes every step and holds the same state; rank 0 alone validates, reports and writes.
+Every rank takes every step and holds the same state; rank 0 alone reports and writes.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ class Loop:
             # A validation that draws numbers draws the same ones after a resume.
             torch.manual_seed(step_seed(config.seed, state.step))
             with self.ema.applied():
-                state.metrics = self.team.share(validate(self.encoder) if self.team.is_main else None)
+                state.metrics = self.team.share(validate(self.encoder))
                 row |= state.metrics
                 self._compare()
         state.history.append(row)

@@ -60,7 +60,7 @@ class TrainingConfig(Config):
         precision: ``fp32``, ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
             float32), or ``auto``: bf16 where the processor has it.
         devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself.
-        timeout_s: Seconds that a process waits for the others before it gives up; more than the longest validation.
+        timeout_s: Seconds that a process waits for the others before it gives up; more than a ``validate`` of your own takes.
         log: ``csv`` (metrics.csv alone), or ``tensorboard`` beside it.
     """
 
