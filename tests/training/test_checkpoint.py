@@ -30,7 +30,22 @@ def step(modules: nn.ModuleDict, optimiser: torch.optim.Optimizer, number: int) 
 
 def state_at(number: int) -> State:
     history = [{"epoch": 1, "loss": 0.1 + 0.2, "ndcg@10": 1 / 3}]
-    return State("hash", 1, number % 7, number, 2.5, 9, {"ndcg@10": 1 / 3}, 1 / 3, 1, 0, 12.5, history)
+    return State(
+        store="hash",
+        epoch=1,
+        batch=number % 7,
+        step=number,
+        loss_sum=2.5,
+        n_targets=9,
+        part_sums={"alignment": 0.7},
+        metrics={"ndcg@10": 1 / 3},
+        best=1 / 3,
+        best_epoch=1,
+        bad=4,
+        drops=2,
+        seconds=12.5,
+        history=history,
+    )
 
 
 def trained(folder: Path, *steps: int) -> list[tuple[int, dict[str, torch.Tensor]]]:

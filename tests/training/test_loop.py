@@ -97,6 +97,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(store, reci
             "clip_norm": 0.5,
             "ema": 0.9,
         },
+        # A rate at which some validations are worse, so that it drops.
+        {"schedule": "plateau", "patience": 1, "learning_rate": 0.3, "warmup_steps": 2, "max_epochs": 6},
     ],
 )
 def test_stopped_at_any_step_and_resumed_equals_uninterrupted(store, recipe, tmp_path, changes):
@@ -416,3 +418,35 @@ def test_the_rate_falls_to_nothing_over_the_planned_steps(store, recipe, tmp_pat
     loop.run(real_validation(loop), lambda now: seen.append(now.learning_rate))
     assert seen == pytest.approx([0.1 * (10 - step) / 10 for step in range(10)])
     assert [row["learning_rate"] for row in loop.state.history] == pytest.approx([0.06, 0.01])
+
+
+def test_on_a_plateau_the_rate_drops_a_few_times_and_then_training_ends(store, recipe, tmp_path):
+    values = (0.5, 0.4, 0.4, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5)
+    validate, seen = scripted(*values)
+    plateau = {"schedule": "plateau", "patience": 2, "max_epochs": 50, "plateau_factor": 0.5}
+    loop = make_loop(store, recipe, tmp_path, learning_rate=0.08, **plateau)
+    shown, starts = [], []
+    train = loop._train_epoch
+    loop._train_epoch = lambda report: (starts.append(weights_of(loop)), train(report))[1]
+    loop.run(validate, lambda now: shown.append((now.epoch, now.learning_rate)))
+    wanted = [0.08, 0.08, 0.08, 0.04, 0.04, 0.04, 0.02, 0.02]
+    assert [row["learning_rate"] for row in loop.state.history] == pytest.approx(wanted)
+    assert all(rate == pytest.approx(wanted[epoch - 1]) for epoch, rate in shown)
+    assert (loop.state.epoch, loop.state.best_epoch, loop.state.drops, loop.state.bad) == (8, 4, 2, 2)
+    # Training goes on from where it is; the best weights are those of the finished run.
+    for name, value in seen[2].items():
+        assert torch.equal(starts[3][f"encoder.{name}"], value)
+    assert all(torch.equal(loop.encoder.state_dict()[name], value) for name, value in seen[3].items())
+
+
+def test_a_run_that_is_cut_just_after_a_drop_goes_on_at_the_lower_rate(store, recipe, tmp_path):
+    changes = {"schedule": "plateau", "patience": 1, "max_epochs": 4, "ema": 0.9}
+    values = [0.5, 0.4, 0.4, 0.3]
+    whole = run(make_loop(store, recipe, tmp_path / "whole", **changes), scripted(*values)[0])
+    assert [row["learning_rate"] for row in whole.state.history] == pytest.approx([0.01, 0.01, 0.002, 0.0004])
+    first = int(whole.state.history[1]["step"]) + 1
+    with pytest.raises(InterruptedRunError):
+        run(make_loop(store, recipe, tmp_path / "cut", **changes), scripted(*values)[0], stop_at=first)
+    rest = make_loop(store, recipe, tmp_path / "cut", **changes)
+    rest.restore()
+    assert same(run(rest, scripted(*values[2:])[0]), whole)

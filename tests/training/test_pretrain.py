@@ -372,3 +372,12 @@ def test_a_full_disk_ends_the_run_with_5_and_resume_continues_bit_for_bit(
     assert steps_saved(tmp_path / "run") == len(seen) - 1
     run = pretrain(store, out=tmp_path / "run", resume=True)
     assert run_facts(run.path) == run_facts(whole.path)
+
+
+def test_an_option_of_another_schedule_is_refused_before_anything_is_written(store, recipe, tmp_path):
+    odd = recipe.override({"training.plateau_drops": 3})
+    with pytest.raises(
+        ConfigError, match=r"training\.plateau_drops: expected no value without schedule=plateau"
+    ):
+        pretrain(store, odd, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from usermodel.encoders.encode import batches
+from usermodel.encoders.io import load
 from usermodel.errors import ConfigError, InterruptedRunError, LostProcessError
 from usermodel.events.simulate import SimulateConfig, simulate
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.store.build import build_store
+from usermodel.training import validation
 from usermodel.training.pretrain import pretrain
 from usermodel.training.processes import Team
 from usermodel.training.progress import Progress
@@ -136,6 +139,42 @@ def test_a_stopped_rank_is_named_after_the_timeout_and_not_left_behind(store, tw
             on_progress=watch,
         )
     assert gone(pids[0])
+
+
+def test_two_processes_validate_what_one_does(two, tmp_path, make_store, monkeypatch):
+    """On more histories than are encoded at once, so that both have some."""
+    store = make_store(tmp_path / "store", users=3_000)
+    recipe = two.override({"training.max_epochs": 1, "training.max_steps": 3, "encoder.dropout": 0.0})
+    encode, mine = validation.encode, []
+
+    def spy(encoder, store, examples, **options):
+        mine.extend(examples.user.tolist())
+        return encode(encoder, store, examples, **options)
+
+    monkeypatch.setattr(validation, "encode", spy)
+    run = pretrain(store, recipe, tmp_path / "run")
+    monkeypatch.undo()
+    users, rows = store.split().targets("valid")
+    assert len(batches(np.minimum(rows - store.offsets[users], 8))) >= 2
+    assert 0 < len(mine) < len(users)
+    encoder = load(run.path / "encoder").module
+    alone = validation.next_item_validation(store, store.split(), 8, "ndcg@10")(encoder)
+    (row,) = run.history()
+    assert {name: row[name] for name in alone} == alone
+
+
+def test_a_validation_of_the_callers_own_runs_here_and_counts_everywhere(store, two, tmp_path):
+    values = iter([0.2, 0.9, 0.1])
+    places = []
+
+    def validate(encoder):
+        places.append(os.getpid())
+        return {"ndcg@10": next(values), "mine": 1.0}
+
+    run = pretrain(store, two, tmp_path / "run", validate=validate)
+    assert places == [os.getpid()] * 3
+    assert [(row["ndcg@10"], row["mine"]) for row in run.history()] == [(0.2, 1.0), (0.9, 1.0), (0.1, 1.0)]
+    assert run.meta["best_epoch"] == 2
 
 
 class Elsewhere(NextItemConfig):

@@ -1,14 +1,24 @@
+import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from usermodel.batch import JaggedBatch
-from usermodel.errors import DataError
+from usermodel.encoders.encode import batches
+from usermodel.errors import DataError, NumericError
 from usermodel.events.readers import read_events
 from usermodel.sampling.protocol import Examples
 from usermodel.store.build import build_store
-from usermodel.training.validation import next_item_validation
+from usermodel.training import validation
+from usermodel.training.processes import Place, Team
+from usermodel.training.recipe import TrainingConfig
+from usermodel.training.validation import agree, next_item_validation, shares
 
 
 def build(recipe, n_items: int):
@@ -97,3 +107,107 @@ def test_no_validation_target_is_an_error_before_training(tmp_path):
     short = build_store(read_events(frame, time_unit="order"), tmp_path / "short")
     with pytest.raises(DataError, match="expected a validation target for some user; found none"):
         next_item_validation(short, short.split(), 8, "mrr")
+
+
+class Linked(Team):
+    """A rank that is a thread: what all of them hand over meets in a list."""
+
+    def __init__(self, rank: int, box: list, barrier: threading.Barrier) -> None:
+        super().__init__(TrainingConfig(), Place(0, 1, 0))
+        self.rank, self.world, self.box, self.barrier = rank, len(box), box, barrier
+
+    def _all(self, value) -> list:
+        self.box[self.rank] = value
+        self.barrier.wait(60)
+        found = list(self.box)
+        self.barrier.wait(60)
+        return found
+
+    def sum(self, values):
+        return values.copy_(torch.stack(self._all(values.clone())).sum(0))
+
+    def share(self, value, source=0):
+        return self._all(value)[source]
+
+
+def at_all_ranks(world: int, task) -> list:
+    """What ``task(team)`` gives or raises at each rank."""
+    box, barrier = [None] * world, threading.Barrier(world)
+
+    def call(rank):
+        try:
+            return task(Linked(rank, box, barrier))
+        except (NumericError, DataError) as error:
+            return error
+
+    with ThreadPoolExecutor(world) as pool:
+        return list(pool.map(call, range(world)))
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.integers(1, 60), st.integers(1, 9))
+def test_every_user_is_validated_at_exactly_one_rank(lengths, batch_events, world):
+    groups = batches(np.array(lengths), batch_events)
+    parts = [shares(groups, rank, world) for rank in range(world)]
+    users = np.concatenate([rows for part in parts for rows in part])
+    assert sorted(users.tolist()) == list(range(len(lengths)))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert {tuple(rows) for part in parts for rows in part} == {tuple(sorted(rows)) for rows in groups}
+
+
+@pytest.mark.parametrize("world", [2, 3, 40])
+def test_ranks_together_give_the_bits_of_one(store, recipe, monkeypatch, world):
+    encoder, split, encode = build(recipe, store.n_items), store.split(), validation.encode
+    monkeypatch.setattr(validation, "batches", lambda lengths: batches(lengths, 20))
+    alone = next_item_validation(store, split, 8, "mrr")(encoder)
+    encoded = {rank: [] for rank in range(world)}
+
+    copies = [copy.deepcopy(encoder) for _ in range(world)]
+
+    def spy(model, store, examples, **options):
+        encoded[copies.index(model)].extend(examples.user.tolist())
+        return encode(model, store, examples, **options)
+
+    monkeypatch.setattr(validation, "encode", spy)
+    found = at_all_ranks(
+        world, lambda team: next_item_validation(store, split, 8, "mrr", team)(copies[team.rank])
+    )
+    assert found == [alone] * world
+    users, rows = split.targets("valid")
+    assert sorted(user for part in encoded.values() for user in part) == users.tolist()
+    # More ranks than groups leave some without any.
+    groups = batches(np.minimum(rows - store.offsets[users], 8), 20)
+    assert 3 < len(groups) < 40
+    assert sum(map(bool, encoded.values())) == min(world, len(groups))
+
+
+def test_a_score_that_is_not_finite_at_one_rank_is_the_error_of_all(store, recipe, monkeypatch):
+    encoder, encode = build(recipe, store.n_items), validation.encode
+    monkeypatch.setattr(validation, "batches", lambda lengths: batches(lengths, 20))
+    user = int(store.split().targets("valid")[0][-1])
+
+    def spoil(model, store, examples, **options):
+        vectors = encode(model, store, examples, **options)
+        vectors[examples.user == user] = np.nan
+        return vectors
+
+    monkeypatch.setattr(validation, "encode", spoil)
+    found = at_all_ranks(
+        3,
+        lambda team: next_item_validation(store, store.split(), 8, "mrr", team)(copy.deepcopy(encoder)),
+    )
+    name = store.users.decode(np.array([user + 1]))[0]
+    wanted = f"scores: expected finite scores; found a score that is not finite for user {name!r}. Look at"
+    assert [type(error) for error in found] == [NumericError] * 3
+    assert all(str(error).startswith(wanted) for error in found)
+
+
+def test_a_validation_of_the_callers_own_is_called_at_rank_0_only(store, recipe, tmp_path):
+    """The others do not even look for targets, which such a split need not have."""
+    frame = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": [1, 2]})
+    short = build_store(read_events(frame, time_unit="order"), tmp_path / "short")
+    own = {0: lambda encoder: {"mine": 0.5}}
+    found = at_all_ranks(3, lambda team: agree(team, short, short.split(), recipe, own.get(team.rank))(None))
+    assert found == [{"mine": 0.5}, {}, {}]
+    found = at_all_ranks(2, lambda team: agree(team, short, short.split(), recipe, None)(None))
+    assert [type(error) for error in found] == [DataError] * 2

@@ -50,16 +50,13 @@ def encode(
     lengths = examples.lengths - store.unknown(encoder.n_items).within(examples.start, examples.stop)
     _require_fit(encoder, lengths)
     out = np.zeros((len(examples), encoder.dim), dtype=np.float32)
-    order = np.argsort(lengths, kind="stable")
-    load = np.cumsum(np.maximum(lengths[order], 1))
-    borders = np.flatnonzero(np.diff((load - 1) // batch_events)) + 1
     was_training = encoder.training
     encoder.eval()
     device = next(encoder.parameters()).device
     done = 0
     try:
         with torch.inference_mode():
-            for rows in np.split(order, borders):
+            for rows in batches(lengths, batch_events):
                 batch = collate(store, examples.take(rows))
                 require_known_items(store, batch)
                 batch = batch.select(batch.item_index <= encoder.n_items)
@@ -70,6 +67,16 @@ def encode(
     finally:
         encoder.train(was_training)
     return out
+
+
+def batches(
+    lengths: Int64[ndarray, " n"], batch_events: int = BATCH_EVENTS
+) -> list[Int64[ndarray, " batch"]]:
+    """Histories of similar length together, ``batch_events`` events a batch, about; each history is in one batch."""
+    order = np.argsort(lengths, kind="stable")
+    load = np.cumsum(np.maximum(lengths[order], 1))
+    borders = np.flatnonzero(np.diff((load - 1) // batch_events)) + 1
+    return np.split(order, borders)
 
 
 def _require_fit(encoder: EncoderModule, lengths: Int64[ndarray, " n"]) -> None:

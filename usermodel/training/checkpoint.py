@@ -37,7 +37,8 @@ class State:
         metrics: Latest validation.
         best: Best value of the monitored metric.
         best_epoch: Epoch count at which it was reached.
-        bad: Validations since then.
+        bad: Validations since then, or since the step size was last lowered.
+        drops: How often it was lowered (``training.schedule=plateau``).
         seconds: Wall time of training so far, over all attempts.
         history: One row per finished epoch.
     """
@@ -53,6 +54,7 @@ class State:
     best: float | None = None
     best_epoch: int = 0
     bad: int = 0
+    drops: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 

@@ -4,7 +4,7 @@ Every batch is a function of (seed, epoch, batch number), and everything random 
 (seed, step, part). A run that was killed and resumed therefore takes exactly the steps of one that was not.
 
 A batch is cut into parts, one for each rank and accumulation step; the gradient is the mean over all targets of all parts.
-Every rank takes every step and holds the same state; rank 0 alone validates, reports and writes.
+Every rank takes every step and holds the same state; rank 0 alone reports and writes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Loop:
         report = on_progress or (lambda _: None)
         if self.team.is_main:
             self._log = logs.open_log(self.config, self.folder, self.state.step)
-        if self.config.schedule != "constant":
+        if self.config.schedule in schedule.PLANNED:
             self._planned = schedule.planned_steps(self.config, len(self._epoch(0)[1]))
         self._saved = time.monotonic()
         self._started = self._saved - self.state.seconds
@@ -160,7 +160,7 @@ class Loop:
     def _progress(self, done: int, total: int) -> Progress:
         state = self.state
         loss, parts = self._means()
-        rate = schedule.rate(self.config, max(state.step - 1, 0), self._planned)
+        rate = schedule.rate(self.config, max(state.step - 1, 0), self._planned, state.drops)
         return Progress(
             state.epoch + 1, self.config.max_epochs, done, total, loss, state.metrics, parts, rate
         )
@@ -188,7 +188,7 @@ class Loop:
     def _step(self, examples: Examples) -> None:
         """One optimiser step on a batch, of which this rank takes its parts."""
         state, config, team = self.state, self.config, self.team
-        rate = schedule.rate(config, state.step, self._planned)
+        rate = schedule.rate(config, state.step, self._planned, state.drops)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
@@ -256,7 +256,7 @@ class Loop:
             # A validation that draws numbers draws the same ones after a resume.
             torch.manual_seed(step_seed(config.seed, state.step))
             with self.ema.applied():
-                state.metrics = self.team.share(validate(self.encoder) if self.team.is_main else None)
+                state.metrics = self.team.share(validate(self.encoder))
                 row |= state.metrics
                 self._compare()
         state.history.append(row)
@@ -282,7 +282,7 @@ class Loop:
             weights = self.encoder.state_dict()
             self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
         else:
-            state.bad += 1
+            schedule.count_bad(self.config, state)
 
 
 def seed_all(seed: int, device: torch.device) -> None:

@@ -29,7 +29,8 @@ from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import KIND, Run, is_run, leaves, read_recipe, write_recipe
-from usermodel.training.validation import Validate, next_item_validation
+from usermodel.training.schedule import require_effect
+from usermodel.training.validation import Validate, agree, require_targets
 from usermodel.version import VERSION
 
 
@@ -53,7 +54,7 @@ def pretrain(
         resume: Continue a run that was interrupted; a finished one is returned as it is, and where there is none a new
             one is started. A damaged checkpoint is skipped with a warning.
         overwrite: Replace a run that is already there.
-        validate: Metrics of the encoder after an epoch; None means next-item ranks of the validation targets.
+        validate: Metrics of the encoder after an epoch, found at rank 0 alone; None means next-item ranks, found at all.
         on_progress: Called after each step; after the last one of an epoch only once it is validated.
         allow_modules: Modules outside usermodel that the recipe of a resumed run may name.
 
@@ -95,10 +96,11 @@ def _lead(
 ) -> Run:
     """Rank 0, or the only process."""
     require_log(recipe.training)
+    require_effect(recipe.training)
     split = store.split(recipe.data.split)
     _require_enough(store, split)
-    history, monitor = recipe.encoder.max_history, recipe.training.monitor
-    validate = validate or next_item_validation(store, split, history, monitor)
+    if validate is None:
+        require_targets(store, split)
     loop = Loop(store, split, recipe, folder, Team(recipe.training))
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,19 +124,19 @@ def _join(
 
 
 def follow(store: SequenceStore, recipe: Recipe, folder: Path, team: Team) -> Run:
-    """Another rank: the same steps, and nothing validated or written."""
+    """Another rank: the same steps, its share of the validation, and nothing written."""
     loop = Loop(store, store.split(recipe.data.split), recipe, folder, team)
-    return _train(loop, lambda _: {}, None)
+    return _train(loop, None, None)
 
 
-def _train(loop: Loop, validate: Validate, on_progress: OnProgress | None) -> Run:
+def _train(loop: Loop, validate: Validate | None, on_progress: OnProgress | None) -> Run:
     classes = {value for key, value in leaves(loop.recipe.to_dict()).items() if key.endswith("class")}
     modules = sorted({str(value).partition(":")[0] for value in classes})
     worker = (str(loop.folder), str(loop.store.path), json.dumps(modules))
     with _stoppable(loop), loop.team.together(worker):
         for sentence in loop.restore():
             warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=4)
-        loop.run(validate, on_progress)
+        loop.run(agree(loop.team, loop.store, loop.split, loop.recipe, validate), on_progress)
         return _finish(loop)
 
 

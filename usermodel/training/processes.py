@@ -33,7 +33,7 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 from torch.distributed.rendezvous import rendezvous
 
-from usermodel.errors import ConfigError, LostProcessError
+from usermodel.errors import ConfigError, LostProcessError, NumericError
 from usermodel.training.heartbeat import Heartbeat
 from usermodel.training.recipe import TrainingConfig
 
@@ -96,7 +96,7 @@ class Team:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, the one that validates and writes."""
+        """Whether this is rank 0, the one that reports and writes."""
         return self.rank == 0
 
     @contextlib.contextmanager
@@ -202,18 +202,28 @@ class Team:
             parts = torch.split(flat, [grad.numel() for grad in small])
             torch._foreach_copy_(small, [p.view_as(g) for p, g in zip(parts, small, strict=True)])
 
-    def share(self, value: Any) -> Any:
-        """Plain data (JSON) of rank 0, at every rank."""
+    def share(self, value: Any, source: int = 0) -> Any:
+        """Plain data (JSON) of rank 0, or of another one, at every rank."""
         if self.world == 1:
             return value
-        text = json.dumps(value).encode() if self.is_main else b""
+        text = json.dumps(value).encode() if self.rank == source else b""
         size = self.sum(torch.tensor([len(text)], device=self.fabric.device))
         letters = torch.zeros(int(size), dtype=torch.uint8, device=self.fabric.device)
-        if self.is_main:
+        if self.rank == source:
             letters.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
         with self._watched():
-            dist.broadcast(letters, 0)
+            dist.broadcast(letters, source)
         return json.loads(bytes(letters.tolist()))
+
+    def raise_together(self, error: NumericError | None) -> None:
+        """Raise at every rank the error of the first rank that has one: those without would wait for it in vain."""
+        failed = torch.zeros(self.world, device=self.fabric.device)
+        failed[self.rank] = error is not None
+        ranks = self.sum(failed).nonzero().flatten().tolist()
+        if ranks:
+            parts = error and [error.where, error.expected, error.found, error.do]
+            where, expected, found, do = self.share(parts, ranks[0])
+            raise NumericError(where, expected=expected, found=found, do=do)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:

@@ -44,12 +44,16 @@ class TrainingConfig(Config):
         weight_decay: For ``adamw`` decoupled, for ``adam`` added to the gradient.
         warmup_steps: Steps over which the step size rises from zero, linearly.
         schedule: What follows the warm-up: ``constant``, or a fall to zero over the rest of ``max_steps`` or of
-            ``max_epochs`` epochs, whichever is less: ``cosine`` or ``linear``.
+            ``max_epochs`` epochs, whichever is less: ``cosine`` or ``linear``; or ``plateau``, which lowers the step size when
+            validations bring no new best. Training then goes on from the weights it has, not from the best ones.
+        plateau_factor: What each fall of ``plateau`` multiplies the step size by; None means 0.2.
+        plateau_drops: How many such falls there are before ``patience`` ends training; None means 2.
         clip_norm: Length to which the gradient of all weights is shortened; None means never.
         ema: Decay of a moving average of the encoder's weights, such as 0.999; validation and the finished run then use
             the average. 0 means none.
         monitor: Validation metric that decides which weights are kept; higher is better.
-        patience: Validations without a new best before training stops.
+        patience: Validations without a new best before training stops, or the step size of ``plateau`` falls; the count
+            then begins again.
         validate_every: Epochs between validations.
         checkpoint_every_s: Seconds between checkpoints.
         seed: Seed of everything random.
@@ -57,7 +61,7 @@ class TrainingConfig(Config):
             float32; the products of the encoder too, on a GPU and from 256 numbers a vector); or ``auto``: bf16 where the
             processor has it.
         devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself.
-        timeout_s: Seconds that a process waits for the others before it gives up; more than the longest validation.
+        timeout_s: Seconds that a process waits for the others before it gives up; more than a ``validate`` of your own takes.
         log: ``csv`` (metrics.csv alone), or ``tensorboard`` beside it.
     """
 
@@ -70,7 +74,9 @@ class TrainingConfig(Config):
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     warmup_steps: int = Field(default=0, ge=0)
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "plateau"] = "constant"
+    plateau_factor: float | None = Field(default=None, gt=0, lt=1)
+    plateau_drops: int | None = Field(default=None, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr)$")

@@ -1,42 +1,102 @@
-"""The default validation: next-item ranks of the validation targets."""
+"""Validation: next-item ranks of the validation targets, shared out among the ranks; or what the caller measures at rank 0."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy import ndarray
 
 from usermodel.embedding_table import DotScorer
-from usermodel.encoders.encode import encode
+from usermodel.encoders.encode import batches, encode
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import DataError
+from usermodel.errors import DataError, NumericError
 from usermodel.events.splits import Split
 from usermodel.metrics.next_item_ranks import rank_targets
+from usermodel.metrics.ranking import Ranks
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.processes import Place, Team
+from usermodel.training.recipe import Recipe, TrainingConfig
 
 #: An encoder in, metrics out; the monitored one must be among them.
 Validate = Callable[[EncoderModule], dict[str, float]]
 
 
-def next_item_validation(store: SequenceStore, split: Split, max_history: int, monitor: str) -> Validate:
-    """Full ranking of each user's validation target.
+def agree(team: Team, store: SequenceStore, split: Split, recipe: Recipe, own: Validate | None) -> Validate:
+    """What this rank calls to validate; all ranks must ask.
+
+    Args:
+        team: Connected.
+        store: Holds the histories and the targets.
+        split: Says which events are targets.
+        recipe: Of the run.
+        own: The caller's validation, at rank 0; only that rank has it, and it may do anything. None means
+            `next_item_validation`, at all ranks.
+    """
+    if team.share(own is None):
+        monitor = recipe.training.monitor
+        return next_item_validation(store, split, recipe.encoder.max_history, monitor, team)
+    return own or (lambda _: {})
+
+
+def require_targets(store: SequenceStore, split: Split) -> None:
+    """Raise `DataError` if the split leaves no validation target."""
+    users, _ = split.targets("valid")
+    if not len(users):
+        do = "Use longer histories or another split."
+        raise DataError(str(store.path), expected="a validation target for some user", found="none", do=do)
+
+
+def next_item_validation(
+    store: SequenceStore, split: Split, max_history: int, monitor: str, team: Team | None = None
+) -> Validate:
+    """Full ranking of each user's validation target, each rank with users of its own.
+
+    Users are cut into the same groups however many ranks there are. A group is encoded and scored in one piece, so its ranks
+    are the same bits at whichever rank; counts of all groups come together before any mean is taken.
+
+    Args:
+        store: Holds the histories and the targets.
+        split: Says which events are targets.
+        max_history: Events that the encoder reads.
+        monitor: A metric by name; it is computed beside hit@10 and ndcg@10.
+        team: Ranks that call together; None means this process alone.
 
     Raises:
         DataError: The split leaves no validation target.
     """
-    users, rows = split.targets("valid")
-    if not len(users):
-        do = "Use longer histories or another split."
-        raise DataError(str(store.path), expected="a validation target for some user", found="none", do=do)
-    examples = Examples.histories(store, users, rows, max_history)
+    require_targets(store, split)
+    examples = Examples.histories(store, *split.targets("valid"), max_history)
     names = dict.fromkeys([monitor, "hit@10", "ndcg@10"])
+    team = team or Team(TrainingConfig(), Place(0, 1, 0))
+    mine = shares(batches(examples.lengths), team.rank, team.world)
 
     def validate(encoder: EncoderModule) -> dict[str, float]:
-        vectors = torch.from_numpy(encode(encoder, store, examples))
+        error, counts = None, np.zeros((3, len(examples)), dtype=np.int64)
         with torch.no_grad():
             items = encoder.item_vectors().float().cpu()[: store.n_items]
-        ranks = rank_targets(DotScorer(vectors, items, rows=users), store, examples)
+        try:
+            for rows in mine:
+                ranks = _rank(encoder, items, store, examples.take(rows))
+                counts[:, rows] = ranks.higher, ranks.equal, ranks.candidates
+        except NumericError as caught:
+            error = caught
+        team.raise_together(error)
+        total = team.sum(torch.from_numpy(counts).to(team.fabric.device)).cpu().numpy()
+        ranks = Ranks(*total)
         return {name: float(ranks.metric(name).mean()) for name in names}
 
     return validate
+
+
+def shares(groups: list[ndarray], rank: int, world: int) -> list[ndarray]:
+    """The groups of users that a rank validates: every ``world``-th one, because neighbours take about equally long."""
+    return [np.sort(rows) for rows in groups[rank::world]]
+
+
+def _rank(encoder: EncoderModule, items: torch.Tensor, store: SequenceStore, group: Examples) -> Ranks:
+    whole = int(np.maximum(group.lengths, 1).sum())
+    vectors = torch.from_numpy(encode(encoder, store, group, batch_events=whole))
+    return rank_targets(DotScorer(vectors, items, rows=group.user), store, group)
