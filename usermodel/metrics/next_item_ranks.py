@@ -16,8 +16,8 @@ from usermodel.metrics.ranking import Ranks
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
-#: Scores held at once: 4 M floats are 16 MB, near the last-level cache.
-TILE: Final = 1 << 22
+#: Scores held at once: 1 M floats are 4 MB, which a cache holds and the allocator keeps.
+TILE: Final = 1 << 20
 
 
 def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ranks:
