@@ -1,6 +1,7 @@
 """SASRec as one would write it without a library. SEQUENCES EPOCHS JSON [KEY=VALUE...]
 
-Padded rectangles, learned positions, softmax over the catalogue at every position, Adam. The same width, layers, heads, window and targets as the recipe beside it; 128 users a batch.
+Padded rectangles, learned positions, softmax over the catalogue at every position, Adam. The same width, layers, heads,
+window, targets and events a batch as the recipe beside it.
 """
 
 import gzip
@@ -27,6 +28,7 @@ rows = [
     for stop in range(len(history), 1, -window)
 ]
 n_items = max(max(row) for row in rows)
+size = max(1, round(2048 * len(rows) / sum(len(row) - 1 for row in rows)))
 
 
 class SASRec(nn.Module):
@@ -55,8 +57,8 @@ seconds = []
 for _ in range(epochs):
     started = time.perf_counter()
     random.shuffle(rows)
-    for first in range(0, len(rows), 128):
-        batch = rows[first : first + 128]
+    for first in range(0, len(rows), size):
+        batch = rows[first : first + size]
         padded = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in batch], batch_first=True)
         inputs, targets = padded[:, :-1], padded[:, 1:]
         real = targets > 0
