@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.catalogue import Catalogue
-from usermodel.nn.item_table import require_known
+from usermodel.nn.item_table import ItemTable, require_known
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -47,16 +47,17 @@ class Encoder(Protocol):
 
 
 class EncoderModule(nn.Module):
-    """Base of encoders that are torch modules: the protocol's facts, and nothing else."""
+    """Base of encoders that are torch modules: the protocol's facts, and one item table that embeds and scores (tied)."""
 
     n_items: int
     dim: int
     max_history: int
     causal: bool
+    items: ItemTable
 
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """See `Encoder.item_vectors`."""
-        raise NotImplementedError
+        """See `Encoder.item_vectors`; for encoders whose items have more than the vectors of ``items`` to override."""
+        return self.items.vectors(index)
 
     def catalogue(self) -> Catalogue:
         """What it was built for; of item features only the shape."""
