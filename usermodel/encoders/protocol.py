@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.catalogue import Catalogue
+from usermodel.errors import MismatchError
 from usermodel.nn.item_table import ItemTable, require_known
 from usermodel.store.sequence_store import SequenceStore
 
@@ -86,6 +87,20 @@ class EncoderConfig(Config):
     def build_for(self, catalogue: Catalogue) -> EncoderModule:
         """`build` for encoders that must know more of a store than the number of its items."""
         return self.build(catalogue.n_items)
+
+    def build_on(self, store: SequenceStore) -> EncoderModule:
+        """`build_for` the catalogue of a store.
+
+        Raises:
+            ConfigError: See `catalogue`.
+            MismatchError: The encoder that was built knows more items, or fewer.
+        """
+        encoder = self.build_for(self.catalogue(store))
+        if encoder.n_items != store.n_items:
+            expected = f"an item table for the {store.n_items:,} items of {store.path}"
+            do = f"Let {type(self).__name__} build one for as many items as it is told."
+            raise MismatchError("encoder", expected=expected, found=f"one for {encoder.n_items:,}", do=do)
+        return encoder
 
     def catalogue(self, store: SequenceStore) -> Catalogue:
         """What `build_for` must know of a store.
