@@ -21,6 +21,7 @@ from usermodel.events.readers import read_events
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.nn.inputs import InputsConfig
 from usermodel.nn.item_features import ItemFeature
+from usermodel.nn.item_table import HashedItemsConfig, PlainItemsConfig, hashed_rows
 from usermodel.sampling.protocol import Examples
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
@@ -29,14 +30,25 @@ from usermodel.training.run import leaves
 N_ITEMS = 60
 SMALL = {"dim": 16, "hidden": 24, "max_history": 20}
 #: What choices of one switch do not cover: nested options, and switches that go together.
+HASHED = {"kind": "hashed", "table_rows": 50}
 FURTHER = {
-    "GruConfig": ({"left_pad_to": 20}, {"layers": 2, "biases": False}, {"hidden": 16, "projection": False}),
-    "MeanPoolConfig": ({"recency": "fixed", "half_life": 3.0},),
+    "GruConfig": (
+        {"left_pad_to": 20},
+        {"layers": 2, "biases": False},
+        {"hidden": 16, "projection": False},
+        {"items": HASHED},
+        {"items": HASHED | {"lookups": 3, "join": "sum", "seed": 5}, "left_pad_to": 20},
+    ),
+    "MeanPoolConfig": (
+        {"recency": "fixed", "half_life": 3.0},
+        {"items": HASHED},
+        {"items": HASHED | {"lookups": 4, "join": "sum"}, "recency": "learned"},
+    ),
     "TransformerConfig": (
         {"time_bias_buckets": 32},
         {"time_bias_buckets": 8, "positions": "rotary"},
-        {"items": {"kind": "hashed", "table_rows": 50}},
-        {"items": {"kind": "hashed", "table_rows": 50, "lookups": 3, "join": "sum", "seed": 5}},
+        {"items": HASHED},
+        {"items": HASHED | {"lookups": 3, "join": "sum", "seed": 5}},
         {"inputs": {"event_type": True, "time_gap_buckets": 20, "watch_time_buckets": 40}},
         {"inputs": {"event_type": True, "time_gap_buckets": 9, "watch_time_buckets": 9, "merge": "gated"}},
         {"inputs": {"item_features": ["genres", "vector"]}},
@@ -49,7 +61,7 @@ FURTHER = {
             "residual": "gated",
             "positions": "rotary",
             "time_bias_buckets": 32,
-            "items": {"kind": "hashed", "table_rows": 50},
+            "items": HASHED,
             "inputs": {
                 "event_type": True,
                 "time_gap_buckets": 20,
@@ -100,6 +112,7 @@ def name_of(config: EncoderConfig) -> str:
 
 
 CONFIGS = [config for cls in implementations() for config in variants(cls)]
+SHARED = [one for one in CONFIGS if isinstance(getattr(one, "items", None), HashedItemsConfig)]
 contract = pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 
 
@@ -252,6 +265,26 @@ def test_of_ten_thousand_events_of_one_user_the_latest_are_read(config, long_sto
     np.testing.assert_allclose(found[0], encoder(latest).users[0].numpy(), atol=1e-5, rtol=1e-5)
     assert np.isfinite(found).all()
     assert found.any(1).all()
+
+
+def test_every_encoder_has_a_hashed_configuration_here():
+    assert {type(config) for config in SHARED} == set(implementations())
+
+
+@pytest.mark.parametrize("config", SHARED, ids=name_of)
+@torch.no_grad()
+def test_a_shared_table_is_a_plain_one_with_its_vectors(config, make_batch):
+    shared, batch = build(config), make_batch(*histories())
+    rows = shared.items.weight[hashed_rows(torch.arange(1, N_ITEMS + 1), config.items)]
+    vectors = rows.flatten(1) if config.items.join == "concat" else rows.sum(1)
+    state = shared.state_dict()
+    padding = state.pop("items.own_padding", torch.zeros(config.dim))
+    plain = build(config.model_copy(update={"items": PlainItemsConfig()}))
+    plain.load_state_dict(state | {"items.weight": torch.cat([padding[None], vectors])})
+    ours, theirs = shared(batch), plain(batch)
+    torch.testing.assert_close(ours.events, theirs.events, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(ours.users, theirs.users, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(shared.item_vectors(), plain.item_vectors(), atol=1e-6, rtol=1e-6)
 
 
 @contract

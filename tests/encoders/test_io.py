@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from usermodel import manifest
 from usermodel.encoders import io
+from usermodel.encoders.gru import GruConfig
+from usermodel.encoders.mean_pool import MeanPoolConfig
 from usermodel.encoders.transformer import Transformer, TransformerConfig
 from usermodel.errors import ConfigError, IntegrityError, MismatchError, MissingError, OutputExistsError
 from usermodel.events.vocabulary import Vocabulary
@@ -60,6 +62,31 @@ def test_the_same_encoder_has_the_same_hash_and_another_has_not(folder, tmp_path
         other.items.weight[1, 0] += 1e-3
     io.save(tmp_path / "other", other, CONFIG, VOCABULARY, meta={"split": "mine"})
     assert io.load(tmp_path / "other").content_hash != io.load(folder).content_hash
+
+
+@pytest.mark.parametrize(
+    ("config", "names"),
+    [
+        (GruConfig(dim=8, hidden=8, left_pad_to=50, projection=False, biases=False), ["weight_ih_l0", "weight_hh_l0"]),
+        (MeanPoolConfig(dim=8), []),
+    ],
+)  # fmt: skip
+def test_an_encoder_from_before_there_was_a_choice_of_item_tables_still_loads(tmp_path, config, names):
+    """Its configuration has no word for it, and row 0 of its table is the vector of the padding."""
+    torch.manual_seed(0)
+    weights = {f"layers.0.{name}": torch.randn(24, 8) for name in names}
+    weights["items.weight"] = torch.randn(len(VOCABULARY) + 1, 8)
+    io.save(tmp_path, config.build(len(VOCABULARY)), config, VOCABULARY)
+    text = json.loads((tmp_path / "config.json").read_text())
+    del text["encoder"]["items"]
+    (tmp_path / "config.json").write_text(json.dumps(text))
+    save_file(weights, tmp_path / "model.safetensors")
+    reseal(tmp_path)
+    saved = io.load(tmp_path)
+    assert saved.config == config
+    assert torch.equal(saved.module.item_vectors(), weights["items.weight"][1:])
+    if names:
+        assert torch.equal(saved.module.items.padding(), weights["items.weight"][0])
 
 
 def test_loading_leaves_the_callers_random_numbers_alone(folder):

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from usermodel.config import validate
+from usermodel.encoders.gru import GruConfig
+from usermodel.encoders.mean_pool import MeanPoolConfig
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError, DataError
 from usermodel.nn import item_table
@@ -62,6 +64,24 @@ def test_a_plain_table_is_an_embedding():
     assert table.weight.grad[3].tolist() == [1.0] * 4
 
 
+@pytest.mark.parametrize("config", [PlainItemsConfig(), HashedItemsConfig(table_rows=20, join="sum")])
+def test_the_vector_of_the_padding_is_learned_where_that_is_asked_for(config):
+    """It begins at zero, takes its own gradient, and is no part of any item."""
+    table = ItemTable(9, 4, config, learn_padding=True)
+    assert not table.padding().any()
+    before = table.vectors().detach().clone()
+    index = torch.tensor([0, 3, 0])
+    (table(index) * torch.tensor([1.0, 10.0, 100.0])[:, None]).sum().backward()
+    row = table.own_padding if config.kind == "hashed" else table.weight
+    assert row.grad.view(-1, 4)[0].tolist() == [101.0] * 4
+    with torch.no_grad():
+        row.view(-1, 4)[0] += 7.0
+    assert table(index)[[0, 2]].tolist() == [[7.0] * 4] * 2
+    assert table.padding().tolist() == [7.0] * 4
+    assert torch.equal(table.vectors(), before)
+    assert torch.equal(table(index)[1], before[2])
+
+
 @pytest.mark.parametrize("config", [PlainItemsConfig(), HashedItemsConfig(table_rows=20)])
 def test_chunks_change_nothing(config, monkeypatch):
     table = ItemTable(50, 6, config)
@@ -75,13 +95,13 @@ def test_chunks_change_nothing(config, monkeypatch):
     torch.testing.assert_close(table.weight.grad, wanted)
 
 
-def test_ten_million_items_in_a_million_rows():
-    """2 x 32 numbers an item would be 640 million; the table has 32 million, whatever the catalogue."""
-    config = TransformerConfig(items=HashedItemsConfig(table_rows=1_000_000, lookups=2))
-    encoder = config.build(10_000_000)
+@pytest.mark.parametrize("kind", [TransformerConfig, GruConfig, MeanPoolConfig])
+def test_ten_million_items_in_a_million_rows(kind):
+    """64 numbers an item would be 640 million; the table has 32 million, whatever the catalogue."""
+    encoder = kind(items=HashedItemsConfig(table_rows=1_000_000, lookups=2)).build(10_000_000)
     assert encoder.items.weight.numel() == 32_000_000
     others = sum(weight.numel() for name, weight in encoder.named_parameters() if name != "items.weight")
-    small = TransformerConfig().build(3)
+    small = kind().build(3)
     assert others == sum(w.numel() for name, w in small.named_parameters() if name != "items.weight")
     index = torch.tensor([10_000_000, 1])
     assert encoder.item_vectors(index).shape == (2, 64)

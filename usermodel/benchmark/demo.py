@@ -164,7 +164,7 @@ def _untrained(run: Run, encoder: UserEncoder, store: SequenceStore) -> UserEnco
     import torch
 
     torch.manual_seed(int(generator(run.recipe.training.seed, "init").integers(2**63 - 1)))
-    module = run.recipe.encoder.build_for(run.recipe.encoder.catalogue(store))
+    module = run.recipe.encoder.build_on(store)
     return UserEncoder(SavedEncoder(module.eval(), run.recipe.encoder, encoder.vocabulary, "untrained"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,14 @@ def fail(message: str) -> None:
 def say(message: str) -> None:
     """Print a note."""
     notes.print(Text(message))
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print warnings as notes: the file and line that Python adds are of no use to whoever typed a command."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+        yield
 
 
 def say_unknown(n_items: int, counts: Any) -> None:

@@ -49,7 +49,7 @@ def pretrain(
     if not resume or recipe is not None or changes:
         chosen = find(recipe or "next-item", allow_modules=allow_module or ()).override(changes)
     opened = SequenceStore.open(store, verify=True)
-    with common.progress("pretraining", "events") as update:
+    with common.progress("pretraining", "events") as update, common.plain_warnings():
 
         def watch(now: Progress) -> None:
             metrics = "  ".join(f"{name} {value:.4f}" for name, value in now.metrics.items())

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
 from usermodel.nn.dropout import Dropout
+from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
 from usermodel.nn.pooling import Pooling, Readout
 from usermodel.nn.recurrent import GruLayer, Packing
 
@@ -37,11 +37,13 @@ class GruConfig(EncoderConfig):
         layers: Number of recurrent layers.
         biases: Whether the gates have biases.
         projection: Whether a linear layer leads from the state to the vectors.
+        items: Item table: ``plain``, or ``hashed`` for catalogues that do not fit.
         readout: How events become the user's vector.
         dropout: On the input of each layer.
         left_pad_to: 0: a history starts from a zero state. n: it starts as if vectors of the padding item filled it up to n
-            events; row 0 of the item table is then trained like any other. The vector of an event then depends on how many
-            follow it in the slice, as with positions that count from the end.
+            events; that vector is then trained like any other: row 0 of a plain item table, a weight of its own beside a
+            hashed one. The vector of an event then depends on how many follow it in the slice, as with positions that
+            count from the end.
         init_std: Standard deviation of the initial item vectors.
     """
 
@@ -51,6 +53,7 @@ class GruConfig(EncoderConfig):
     layers: int = Field(default=1, ge=1)
     biases: bool = True
     projection: bool = True
+    items: ItemsConfig = PlainItemsConfig()
     readout: Readout = "last"
     dropout: float = Field(default=0.2, ge=0, lt=1)
     left_pad_to: int = Field(default=0, ge=0)
@@ -80,7 +83,7 @@ class Gru(EncoderModule):
         super().__init__()
         self.n_items, self.dim, self.max_history = n_items, config.dim, config.max_history
         self.causal, self.left_pad_to = True, config.left_pad_to
-        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=None if config.left_pad_to else 0)
+        self.items = ItemTable(n_items, config.dim, config.items, learn_padding=config.left_pad_to > 0)
         self.dropout = Dropout(config.dropout)
         widths = [config.dim, *[config.hidden] * config.layers]
         self.layers = nn.ModuleList(
@@ -88,24 +91,15 @@ class Gru(EncoderModule):
         )
         self.projection = nn.Linear(config.hidden, config.dim) if config.projection else nn.Identity()
         self.pooling = Pooling(config.readout, config.dim)
-        nn.init.normal_(self.items.weight, std=config.init_std)
-        with torch.no_grad():
-            self.items.weight[0].zero_()
+        self.items.reset(config.init_std)
 
     @property
     def _stack(self) -> list[GruLayer]:
         return cast("list[GruLayer]", list(self.layers))
 
-    def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """Rows of the item table."""
-        if index is None:
-            return self.items.weight[1:]
-        out: Tensor = self.items(index)
-        return out
-
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Encode the slices of a batch; a slice longer than ``left_pad_to``, unless that is 0, starts without padding."""
-        x: Tensor = self.items(batch.item_index)
+        x = self.items(batch.item_index)
         if batch.n_events:
             packing = Packing.of(batch.offsets)
             starts = self._starts(batch.lengths[packing.users])
@@ -119,7 +113,7 @@ class Gru(EncoderModule):
         if not self.left_pad_to:
             return [None] * len(self.layers)
         steps = (self.left_pad_to - lengths).clamp(min=0)
-        x = self.items.weight[:1].expand(self.left_pad_to, -1)
+        x = self.items.padding().expand(self.left_pad_to, -1)
         starts: list[Tensor | None] = []
         for layer in self._stack:
             states = layer.after(x)

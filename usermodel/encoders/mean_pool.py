@@ -6,13 +6,14 @@ import math
 from typing import Final, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
 from usermodel.nn.dropout import Dropout
+from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
 from usermodel.nn.pooling import Pooling
 from usermodel.nn.scan import decayed_sum
 
@@ -29,6 +30,7 @@ class MeanPoolConfig(EncoderConfig):
         dim: Width of every vector.
         recency: ``equal`` weights, or weights that halve every ``half_life`` events, ``fixed`` or ``learned``.
         half_life: In events; where learning starts with ``learned``. None means 10. Not to be given with ``equal``.
+        items: Item table: ``plain``, or ``hashed`` for catalogues that do not fit.
         dropout: On the item vectors.
         init_std: Standard deviation of the initial item vectors.
     """
@@ -37,6 +39,7 @@ class MeanPoolConfig(EncoderConfig):
     max_history: int = Field(default=50, ge=1)
     recency: Recency = "equal"
     half_life: float | None = Field(default=None, gt=0)
+    items: ItemsConfig = PlainItemsConfig()
     dropout: float = Field(default=0.2, ge=0, lt=1)
     init_std: float = Field(default=0.02, gt=0)
 
@@ -57,7 +60,7 @@ class MeanPool(EncoderModule):
     def __init__(self, config: MeanPoolConfig, n_items: int) -> None:
         super().__init__()
         self.n_items, self.dim, self.max_history, self.causal = n_items, config.dim, config.max_history, True
-        self.items = nn.Embedding(n_items + 1, config.dim, padding_idx=0)
+        self.items = ItemTable(n_items, config.dim, config.items)
         self.dropout = Dropout(config.dropout)
         half_life = config.half_life or HALF_LIFE
         self.half_life = None if config.recency == "equal" else half_life
@@ -65,16 +68,7 @@ class MeanPool(EncoderModule):
         learned = torch.tensor([math.log(half_life)])
         self.log_half_life = nn.Parameter(learned) if config.recency == "learned" else None
         self.pooling = Pooling("last", config.dim)
-        nn.init.normal_(self.items.weight, std=config.init_std)
-        with torch.no_grad():
-            self.items.weight[0].zero_()
-
-    def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """Rows of the item table."""
-        if index is None:
-            return self.items.weight[1:]
-        out: Tensor = self.items(index)
-        return out
+        self.items.reset(config.init_std)
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Running means of the slices of a batch."""

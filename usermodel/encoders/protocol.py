@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.catalogue import Catalogue
-from usermodel.nn.item_table import require_known
+from usermodel.errors import MismatchError
+from usermodel.nn.item_table import ItemTable, require_known
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -47,16 +48,17 @@ class Encoder(Protocol):
 
 
 class EncoderModule(nn.Module):
-    """Base of encoders that are torch modules: the protocol's facts, and nothing else."""
+    """Base of encoders that are torch modules: the protocol's facts, and one item table that embeds and scores (tied)."""
 
     n_items: int
     dim: int
     max_history: int
     causal: bool
+    items: ItemTable
 
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """See `Encoder.item_vectors`."""
-        raise NotImplementedError
+        """See `Encoder.item_vectors`; for encoders whose items have more than the vectors of ``items`` to override."""
+        return self.items.vectors(index)
 
     def catalogue(self) -> Catalogue:
         """What it was built for; of item features only the shape."""
@@ -85,6 +87,20 @@ class EncoderConfig(Config):
     def build_for(self, catalogue: Catalogue) -> EncoderModule:
         """`build` for encoders that must know more of a store than the number of its items."""
         return self.build(catalogue.n_items)
+
+    def build_on(self, store: SequenceStore) -> EncoderModule:
+        """`build_for` the catalogue of a store.
+
+        Raises:
+            ConfigError: See `catalogue`.
+            MismatchError: The encoder that was built knows more items, or fewer.
+        """
+        encoder = self.build_for(self.catalogue(store))
+        if encoder.n_items != store.n_items:
+            expected = f"an item table for the {store.n_items:,} items of {store.path}"
+            do = f"Let {type(self).__name__} build one for as many items as it is told."
+            raise MismatchError("encoder", expected=expected, found=f"one for {encoder.n_items:,}", do=do)
+        return encoder
 
     def catalogue(self, store: SequenceStore) -> Catalogue:
         """What `build_for` must know of a store.

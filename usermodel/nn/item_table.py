@@ -53,30 +53,40 @@ ItemsConfig = Annotated[
 
 
 class ItemTable(nn.Module):
-    """Vectors of items 1 to ``n_items``; index 0 is padding and has the zero vector.
+    """Vectors of items 1 to ``n_items``; index 0 is padding and has the zero vector, unless that is learned.
 
     Args:
         n_items: Items.
         dim: Width of a vector.
         config: How they are stored.
+        learn_padding: Whether the vector of the padding is trained like any other; it begins at zero.
 
     Attributes:
         weight: ``[n_items + 1, dim]``, or the shared table ``[table_rows, width]``.
+        own_padding: A learned vector of the padding beside a shared table, none of whose rows is its own; else None.
 
     Raises:
         ConfigError: ``lookups`` does not divide ``dim``.
     """
 
     def __init__(
-        self, n_items: int, dim: int, config: PlainItemsConfig | HashedItemsConfig | None = None
+        self,
+        n_items: int,
+        dim: int,
+        config: PlainItemsConfig | HashedItemsConfig | None = None,
+        *,
+        learn_padding: bool = False,
     ) -> None:
         super().__init__()
         self.n_items, self.dim = n_items, dim
+        self._padding_index = None if learn_padding else 0
         self.hashed = config if isinstance(config, HashedItemsConfig) else None
         rows, width = n_items + 1, dim
         if self.hashed is not None:
             rows, width = self.hashed.table_rows, _width(dim, self.hashed)
         self.weight = nn.Parameter(torch.empty(rows, width))
+        beside = learn_padding and self.hashed is not None
+        self.own_padding = nn.Parameter(torch.empty(dim)) if beside else None
         self.reset(1.0)
 
     def reset(self, std: float) -> None:
@@ -84,9 +94,11 @@ class ItemTable(nn.Module):
         if self.hashed is not None and self.hashed.join == "sum":
             std /= self.hashed.lookups**0.5
         nn.init.normal_(self.weight, std=std)
-        if self.hashed is None:
-            with torch.no_grad():
+        with torch.no_grad():
+            if self.hashed is None:
                 self.weight[0].zero_()
+            if self.own_padding is not None:
+                self.own_padding.zero_()
 
     def forward(self, index: Int64[Tensor, " n"]) -> Float[Tensor, "n dim"]:
         """Vectors of item indices, 0 to n_items.
@@ -96,10 +108,16 @@ class ItemTable(nn.Module):
         """
         require_known(index, self.n_items)
         if self.hashed is None:
-            return embedding(index, self.weight, padding_idx=0)
+            return embedding(index, self.weight, padding_idx=self._padding_index)
         rows = embedding(hashed_rows(index, self.hashed), self.weight)
         vectors = rows.flatten(1) if self.hashed.join == "concat" else rows.sum(1)
-        return vectors * (index != 0)[:, None]
+        real = (index != 0)[:, None]
+        return vectors * real if self.own_padding is None else torch.where(real, vectors, self.own_padding)
+
+    def padding(self) -> Float[Tensor, " dim"]:
+        """The vector of index 0, with a gradient where it is learned."""
+        out: Tensor = self(torch.zeros(1, dtype=torch.int64, device=self.weight.device))
+        return out[0]
 
     def vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """Vectors of item indices, or of 1 to n_items in order; of a plain table the latter is a view."""

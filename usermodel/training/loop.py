@@ -49,7 +49,7 @@ class Loop:
         self.team = team or Team(self.config)
         self.fabric = self.team.fabric
         torch.manual_seed(int(generator(self.config.seed, "init").integers(2**63 - 1)))
-        self.encoder: EncoderModule = recipe.encoder.build_for(recipe.encoder.catalogue(store))
+        self.encoder: EncoderModule = recipe.encoder.build_on(store)
         self.objective: Objective = build_objective(recipe, self.encoder, store, split)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.modules.to(self.fabric.device)

@@ -20,7 +20,7 @@ import torch
 
 from usermodel import manifest
 from usermodel.encoders import io
-from usermodel.errors import ConfigError, DataError, MismatchError, OutputExistsError
+from usermodel.errors import ConfigError, DataError, MismatchError, OutputExistsError, StorageError
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.logs import require_log
@@ -64,13 +64,13 @@ def pretrain(
     Raises:
         DataError: Too little data to learn or to validate.
         ConfigError: A recipe that cannot be, or another one than the resumed run has.
-        MismatchError: The resumed run was trained on another store.
+        MismatchError: The resumed run was trained on another store; or the encoder was built for another number of items.
         OutputExistsError: ``out`` holds something, or another process trains there.
         MissingError: The recipe wants a log whose package is not installed.
         InterruptedRunError: SIGTERM or Ctrl-C; a checkpoint was saved, continue with ``resume``.
         LostProcessError: One of several processes is gone or hangs; the last checkpoint is there, continue likewise.
         NumericError: A loss, a gradient or a metric is not finite.
-        StorageError: No room for a checkpoint; those before it are intact.
+        StorageError: No place for the run, or no room for a checkpoint; those before it are intact.
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(Path(store))
     folder = Path(out)
@@ -103,7 +103,7 @@ def _lead(
         require_targets(store, split)
     loop = Loop(store, split, recipe, folder, Team(recipe.training))
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     with _alone(folder):
         if not resume:
             _clear(folder)
@@ -200,6 +200,14 @@ def _refuse(folder: Path, overwrite: bool) -> None:
         raise OutputExistsError(
             str(folder), expected="a run to replace", found="a folder that is no run", do=do
         )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found, do = error.strerror or str(error), "Choose another place."
+        raise StorageError(str(folder), expected="a place that can be written", found=found, do=do) from error
 
 
 def _clear(folder: Path) -> None:
