@@ -10,7 +10,7 @@ from usermodel.training.recipe import Recipe, TrainingConfig
 
 def next_item() -> Recipe:
     """Softmax (sampled over 100,000 items) at every position, relative positions; the default for retrieval and user vectors."""
-    training = TrainingConfig(batch_events=2048, learning_rate=2e-3, schedule="plateau", patience=1)
+    training = TrainingConfig(batch_events=2048, learning_rate=2e-3, schedule="plateau", patience=2)
     return Recipe(encoder=TransformerConfig(), objective=NextItemConfig(), training=training)
 
 
