@@ -101,6 +101,7 @@ bench-train: $(VENV)/.installed peers
 bench-loss: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/catalogue_loss.py --job time --json benchmarks/results/catalogue-loss.json
 	$(BIN)/python benchmarks/speed/catalogue_loss.py --job memory --json benchmarks/results/catalogue-memory.json
+	$(BIN)/python benchmarks/speed/catalogue_loss.py --job rows --json benchmarks/results/catalogue-rows.json
 
 clean:
 	rm -rf $(VENV) demo-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

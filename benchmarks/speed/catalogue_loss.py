@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=2 python benchmarks/speed/catalogue_loss.py --job time --json benchmarks/results/catalogue-loss.json
     OMP_NUM_THREADS=2 python benchmarks/speed/catalogue_loss.py --job memory --json benchmarks/results/catalogue-memory.json
+    OMP_NUM_THREADS=2 python benchmarks/speed/catalogue_loss.py --job rows --json benchmarks/results/catalogue-rows.json
 
 ``time`` takes the ways in turns in one process, in fp32, and reports the median and the least of wall seconds, and the
 least of processor seconds, which other work on the machine disturbs less. Ways: ``plain`` is cross_entropy of all
@@ -9,7 +10,8 @@ logits; ``row-chunks`` is chunks of 64
 rows x classes with their softmax, normalised, which is how ours was laid out before; ``ours`` is
 `usermodel.losses.softmax.full_softmax`; ``sampled`` is `sampled_softmax` with 256 shared negatives.
 ``memory`` takes one whole step of the next-item objective with Adam in this process: peak above what was resident once the
-model was built.
+model was built. ``rows`` takes whole steps of 512 targets and 256 shared negatives with dense and with lazy updates of the
+item table, in turns, after `WARM_UP` of each.
 """
 
 from __future__ import annotations
@@ -30,14 +32,20 @@ from side_by_side import write
 from torch import Tensor
 
 from usermodel.batch import JaggedBatch
+from usermodel.encoders.protocol import EncoderModule
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.losses.sampled import sampled_softmax
 from usermodel.losses.softmax import full_softmax
+from usermodel.negatives.uniform import Uniform
 from usermodel.objectives.next_item import NextItemConfig
+from usermodel.training.optimiser import build, scale_and_clip
+from usermodel.training.recipe import Recipe
 
 DIM, N_NEGATIVES, GOAL_GIB = 64, 256, 4.0
 #: (rows, classes): Beauty and ML-1M at two batch sizes, and larger catalogues.
 SHAPES = ((512, 12_101), (1536, 12_101), (512, 3_416), (1536, 3_416), (512, 100_000), (512, 300_000))
+#: Items of the job ``rows``; below AUTO_ROWS too, so that this limit can be judged.
+TABLES, WARM_UP = (10_000, 30_000, 100_000, 300_000, 1_000_000), 5
 #: The plain way needs all logits at once.
 MAX_PLAIN = 1 << 26
 
@@ -122,15 +130,19 @@ def resident_gib(peak: bool) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 
 
+def batch_of(targets: int, classes: int, length: int = 33) -> JaggedBatch:
+    """Histories of random items."""
+    users = targets // (length - 1)
+    items = torch.randint(1, classes + 1, (users * length,))
+    return JaggedBatch(items, torch.arange(len(items)), torch.arange(users + 1) * length)
+
+
 def memory_job(args: argparse.Namespace) -> dict[str, object]:
     """One step of ``rows`` targets over ``classes`` items with the exact softmax."""
     encoder = TransformerConfig(dim=DIM).build(args.classes)
     objective = NextItemConfig(loss="softmax").build(encoder)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-3, fused=True)
-    length = 33
-    users = args.rows // (length - 1)
-    items = torch.randint(1, args.classes + 1, (users * length,))
-    batch = JaggedBatch(items, torch.arange(len(items)), torch.arange(users + 1) * length)
+    batch = batch_of(args.rows, args.classes)
     before, started = resident_gib(peak=False), time.perf_counter()
     output = objective(encoder, batch)
     output.loss.backward()
@@ -147,17 +159,58 @@ def memory_job(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
+class Steps:
+    """Whole steps of the next-item objective over a catalogue, one way of updating its table."""
+
+    def __init__(self, classes: int, way: str) -> None:
+        recipe = Recipe(encoder=TransformerConfig(dim=DIM)).override({"training.row_updates": way})
+        recipe = recipe.override({"objective.loss": "sampled-softmax", "objective.n_negatives": N_NEGATIVES})
+        self.classes = classes
+        self.encoder: EncoderModule = recipe.encoder.build(classes)
+        self.objective = recipe.objective.build(self.encoder, Uniform(classes))
+        self.optimiser = build(recipe, self.encoder, self.encoder)
+
+    def take(self) -> float:
+        """Seconds of a step on histories that nobody has read before."""
+        batch, clock = batch_of(512, self.classes), time.perf_counter()
+        self.optimiser.zero_grad()
+        self.objective(self.encoder, batch).loss.backward()
+        scale_and_clip(self.encoder.parameters(), None, None)
+        self.optimiser.step()
+        return time.perf_counter() - clock
+
+
+def rows_job(args: argparse.Namespace) -> dict[str, object]:
+    """Seconds of a step, dense and lazy, by the size of the table."""
+    found = []
+    for classes in TABLES:
+        ways = {way: Steps(classes, way) for way in ("dense", "lazy")}
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        end, rounds = time.monotonic() + args.seconds, 0
+        while rounds < WARM_UP + 5 or time.monotonic() < end:
+            for way, steps in ways.items():
+                seconds[way].append(steps.take())
+            rounds += 1
+        row: dict[str, object] = {"items": classes, "rounds": rounds - WARM_UP}
+        for way, values in seconds.items():
+            row[f"{way}_median_s"] = round(statistics.median(values[WARM_UP:]), 5)
+            row[f"{way}_least_s"] = round(min(values[WARM_UP:]), 5)
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        found.append(row)
+    return {"tables": found, "dim": DIM, "negatives": N_NEGATIVES}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--job", choices=("time", "memory"), default="time")
+    parser.add_argument("--job", choices=("time", "memory", "rows"), default="time")
     parser.add_argument("--json", type=Path, help="where to write the result; default: standard output")
-    parser.add_argument("--seconds", type=float, default=15.0, help="time: seconds a shape")
+    parser.add_argument("--seconds", type=float, default=15.0, help="time, rows: seconds a shape")
     parser.add_argument("--rows", type=int, default=4096, help="memory: targets")
     parser.add_argument("--classes", type=int, default=1_000_000, help="memory: items")
     args = parser.parse_args()
-    found = {"time": time_job, "memory": memory_job}[args.job](args)
+    found = {"time": time_job, "memory": memory_job, "rows": rows_job}[args.job](args)
     facts = {
         "job": f"catalogue loss, {args.job}",
         **found,

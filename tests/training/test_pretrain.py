@@ -30,6 +30,8 @@ from usermodel.training.pretrain import pretrain
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 
+LAZY = {"objective.loss": "sampled-softmax", "objective.n_negatives": 32, "training.row_updates": "lazy"}
+
 
 class Foreign(TransformerConfig):
     """A configuration from outside the package."""
@@ -125,9 +127,14 @@ def test_it_runs_in_a_thread_where_signals_cannot_be_caught(whole, store, recipe
     assert run_facts(tmp_path / "run") == run_facts(whole.path)
 
 
-def test_killed_at_random_moments_and_resumed_equals_uninterrupted(store, recipe, tmp_path, run_facts):
+@pytest.mark.parametrize("changes", [{}, LAZY], ids=["dense", "lazy"])
+def test_killed_at_random_moments_and_resumed_equals_uninterrupted(
+    make_store, recipe, tmp_path, run_facts, changes
+):
     """SIGKILL: nothing can be saved, nothing cleaned up. Each attempt must get a step further before it is killed."""
-    longer = eager(recipe).override({"training.max_epochs": 10, "training.patience": 10})
+    # So many items that lazy updates leave most rows alone.
+    store = make_store(tmp_path / "store", users=60, items=400 if changes else 20)
+    longer = eager(recipe).override({"training.max_epochs": 10, "training.patience": 10} | changes)
     wanted = pretrain(store, longer, tmp_path / "whole")
     out = tmp_path / "run"
     chance = random.Random(0)

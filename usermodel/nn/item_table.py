@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal
 
 import torch
@@ -64,6 +65,8 @@ class ItemTable(nn.Module):
     Attributes:
         weight: ``[n_items + 1, dim]``, or the shared table ``[table_rows, width]``.
         own_padding: A learned vector of the padding beside a shared table, none of whose rows is its own; else None.
+        before_read: Called with row numbers before rows are read while gradients are recorded; the gradient is then sparse.
+            Of an optimiser that changes rows only when they are needed; None for a dense gradient.
 
     Raises:
         ConfigError: ``lookups`` does not divide ``dim``.
@@ -87,6 +90,7 @@ class ItemTable(nn.Module):
         self.weight = nn.Parameter(torch.empty(rows, width))
         beside = learn_padding and self.hashed is not None
         self.own_padding = nn.Parameter(torch.empty(dim)) if beside else None
+        self.before_read: Callable[[Tensor], None] | None = None
         self.reset(1.0)
 
     def reset(self, std: float) -> None:
@@ -108,8 +112,8 @@ class ItemTable(nn.Module):
         """
         require_known(index, self.n_items)
         if self.hashed is None:
-            return embedding(index, self.weight, padding_idx=self._padding_index)
-        rows = embedding(hashed_rows(index, self.hashed), self.weight)
+            return self._read(index, padding=self._padding_index)
+        rows = self._read(hashed_rows(index, self.hashed))
         vectors = rows.flatten(1) if self.hashed.join == "concat" else rows.sum(1)
         real = (index != 0)[:, None]
         return vectors * real if self.own_padding is None else torch.where(real, vectors, self.own_padding)
@@ -119,9 +123,19 @@ class ItemTable(nn.Module):
         out: Tensor = self(torch.zeros(1, dtype=torch.int64, device=self.weight.device))
         return out[0]
 
+    def _read(self, rows: Int64[Tensor, " *n"], padding: int | None = None) -> Float[Tensor, "*n width"]:
+        announce = self._announce
+        if announce is not None:
+            announce(rows.flatten())
+        return embedding(rows, self.weight, padding_idx=padding, sparse=announce is not None)
+
+    @property
+    def _announce(self) -> Callable[[Tensor], None] | None:
+        return self.before_read if torch.is_grad_enabled() else None
+
     def vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """Vectors of item indices, or of 1 to n_items in order; of a plain table the latter is a view."""
-        if index is None and self.hashed is None:
+        if index is None and self.hashed is None and self._announce is None:
             return self.weight[1:]
         index = self.indices(index)
         if self.hashed is None or len(index) <= CHUNK:

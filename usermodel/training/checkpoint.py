@@ -189,7 +189,7 @@ def _load_moments(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor], 
             number, _, name = key.partition(".")
             slots.setdefault(int(number), {})[name] = value
         optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RuntimeError) as error:
         raise _damaged(path, error) from None
 
 

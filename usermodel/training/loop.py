@@ -53,7 +53,7 @@ class Loop:
         self.objective: Objective = build_objective(recipe, self.encoder, store, split)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.modules.to(self.fabric.device)
-        self.optimiser = optimiser.build(self.config, self.modules)
+        self.optimiser = optimiser.build(recipe, self.encoder, self.modules)
         self.weights = list(self.modules.parameters())
         self.ema = Ema(self.encoder, self.config.ema)
         self.state = checkpoint.State(store.content_hash)
@@ -235,9 +235,8 @@ class Loop:
     def _require_finite(self, values: dict[str, float], rate: float, examples: Examples) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
-                users = shorten(
-                    self.store.users.decode(examples.user + 1).unique(maintain_order=True).to_list()
-                )
+                ids = self.store.users.decode(examples.user + 1).unique(maintain_order=True)
+                users = shorten(ids.to_list())
                 found = f"{value} in step {self.state.step + 1} at learning rate {rate:g}, with users {users}"
                 do = "Lower training.learning_rate or set training.clip_norm; the checkpoints before this step are intact."
                 raise NumericError(name, expected="a finite number", found=found, do=do)
@@ -245,6 +244,7 @@ class Loop:
     def _end_epoch(self, validate: Validate, events: int, report: OnProgress) -> None:
         state, config = self.state, self.config
         loss, parts = self._means()
+        optimiser.settle(self.optimiser)
         now = self._progress(events, events)
         state.epoch += 1
         row = {"epoch": state.epoch, "step": state.step, "loss": loss, "events": events}

@@ -23,6 +23,7 @@ from usermodel.encoders import io
 from usermodel.errors import ConfigError, DataError, MismatchError, OutputExistsError, StorageError
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training import optimiser
 from usermodel.training.logs import require_log
 from usermodel.training.loop import Loop
 from usermodel.training.processes import Team
@@ -281,7 +282,7 @@ def _finish(loop: Loop) -> Run:
             "python": platform.python_version(),
         },
     }
-    meta |= loop.objective.facts()
+    meta |= loop.objective.facts() | optimiser.facts(loop.optimiser)
     run = Run(loop.folder, loop.recipe, meta)
     if not loop.team.is_main:
         return run

@@ -36,6 +36,7 @@ from torch.distributed.rendezvous import rendezvous
 from usermodel.errors import ConfigError, LostProcessError, NumericError
 from usermodel.training.heartbeat import Heartbeat
 from usermodel.training.recipe import TrainingConfig
+from usermodel.training.row_gradients import sum_rows
 
 HOST: Final = "127.0.0.1"
 #: Gradients above this size are added up where they are, smaller ones in one buffer.
@@ -182,17 +183,19 @@ class Team:
         return values
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Add up the gradients of all ranks; a weight that has none on any rank keeps none."""
+        """Add up the gradients of all ranks; a weight that has none on any rank keeps none, a sparse one stays sparse."""
         if self.world == 1:
             return
         learn = [weight for weight in parameters if weight.requires_grad]
-        has = self.sum(torch.tensor([float(w.grad is not None) for w in learn], device=self.fabric.device))
-        used = [weight for weight, count in zip(learn, has.tolist(), strict=True) if count]
+        kinds = [[w.grad is not None, w.grad is not None and w.grad.is_sparse] for w in learn]
+        has = self.sum(torch.tensor(kinds, dtype=torch.float32, device=self.fabric.device))
         grads = []
-        for weight in used:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-            grads.append(weight.grad)
+        for weight, (count, sparse) in zip(learn, has.tolist(), strict=True):
+            if sparse:
+                sum_rows(weight, self.sum, self.rank, self.world)
+            elif count:
+                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+                grads.append(weight.grad)
         small = [grad for grad in grads if grad.numel() <= LARGE]
         for grad in grads:
             if grad.numel() > LARGE:

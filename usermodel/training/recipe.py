@@ -42,6 +42,9 @@ class TrainingConfig(Config):
         optimiser: ``adam`` or ``adamw`` (decoupled decay).
         learning_rate: Step size after warm-up.
         weight_decay: For ``adamw`` decoupled, for ``adam`` added to the gradient.
+        row_updates: Of item tables: ``dense`` changes all rows in every step; ``lazy`` changes a row when it is read, with what
+            it has missed, which is the same up to rounding and needs a loss that draws negatives; ``auto`` is lazy where
+            that is possible and faster. See `usermodel.training.lazy_adam`.
         warmup_steps: Steps over which the step size rises from zero, linearly.
         schedule: What follows the warm-up: ``constant``, or a fall to zero over the rest of ``max_steps`` or of
             ``max_epochs`` epochs, whichever is less: ``cosine`` or ``linear``; or ``plateau``, which lowers the step size when
@@ -73,6 +76,7 @@ class TrainingConfig(Config):
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    row_updates: Literal["auto", "dense", "lazy"] = "auto"
     warmup_steps: int = Field(default=0, ge=0)
     schedule: Literal["constant", "cosine", "linear", "plateau"] = "constant"
     plateau_factor: float | None = Field(default=None, gt=0, lt=1)
