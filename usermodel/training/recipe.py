@@ -38,7 +38,7 @@ class TrainingConfig(Config):
         batch_events: Events a batch, about, over all processes.
         batch_users: Histories a batch; when given, ``batch_events`` is not used.
         accumulate: Batches whose gradients are added up before each step: the same steps as with batches that many times
-            as large, in less memory.
+            as large, in less memory, but for what is drawn: each batch draws negatives and dropout of its own.
         optimiser: ``adam`` or ``adamw`` (decoupled decay).
         learning_rate: Step size after warm-up.
         weight_decay: For ``adamw`` decoupled, for ``adam`` added to the gradient.
@@ -55,7 +55,9 @@ class TrainingConfig(Config):
         seed: Seed of everything random.
         precision: ``fp32``, ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
             float32), or ``auto``: bf16 where the processor has it.
-        devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself.
+        devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself. N of
+            them take the steps of one, up to rounding; with dropout or sampled losses, those of one that accumulates N
+            batches a N-th as large, because each part of a batch draws its own numbers, the same at any rank.
         timeout_s: Seconds that a process waits for the others before it gives up; more than the longest validation.
         log: ``csv`` (metrics.csv alone), or ``tensorboard`` beside it.
     """
