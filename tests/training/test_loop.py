@@ -365,6 +365,29 @@ def test_accumulated_batches_take_the_steps_of_the_bigger_batch(store, recipe, t
         assert losses_of(small) == pytest.approx(big, rel=1e-6)
 
 
+def test_each_part_of_a_batch_draws_negatives_of_its_own_and_always_the_same(store, recipe, tmp_path):
+    """As many processes draw them too, whatever each of them drew before."""
+    sampled = recipe.override({"objective.loss": "sampled-softmax", "objective.n_negatives": 5})
+
+    def drawn(name: str) -> list[list[int]]:
+        loop = make_loop(store, sampled, tmp_path / name, accumulate=2, max_steps=2)
+        sampler, seen = loop.objective.loss.negatives, []
+        sample = sampler.sample
+
+        def spy(*args, **options):
+            seen.append(sample(*args, **options))
+            return seen[-1]
+
+        sampler.sample = spy
+        run(loop)
+        return [negatives.ids.tolist() for negatives in seen]
+
+    first = drawn("first")
+    assert len({tuple(ids) for ids in first}) == len(first) == 4
+    torch.manual_seed(123)
+    assert drawn("again") == first
+
+
 def test_more_parts_than_examples_leave_some_without_any(store, recipe, tmp_path):
     quiet = recipe.override({"encoder.dropout": 0.0})
     one = losses_of(make_loop(store, quiet, tmp_path / "one", batch_users=5, max_steps=3))

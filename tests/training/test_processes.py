@@ -73,26 +73,42 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+SHORT = {"training.max_steps": 60, "training.learning_rate": 0.01}
+#: The same batch in the two parts that two processes would take.
+IN_PARTS = {"training.accumulate": 2, "training.batch_events": 64}
+#: Loss -> changes to the recipe, further ones for the run of one process.
+BY_LOSS = {
+    # Nothing is drawn, so it does not matter how a batch is cut.
+    "softmax": ({"training.max_steps": 200, "encoder.dropout": 0.0}, {}),
+    # Each part draws negatives and dropout of its own, so the parts must be the same.
+    "sampled-softmax": ({"objective.n_negatives": 32, **SHORT}, IN_PARTS),
+    "gbce": ({"objective.n_negatives": 8, "negatives.shared": False, **SHORT}, IN_PARTS),
+}
+
+
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(tmp_path):
+@pytest.mark.parametrize("loss", BY_LOSS)
+def test_two_processes_take_the_steps_of_one(tmp_path, loss):
+    further, alone = BY_LOSS[loss]
     simulate(SimulateConfig(n_users=150, n_items=200, n_events=3_000), tmp_path / "logs")
     store = build_store(tmp_path / "logs" / "events.parquet", tmp_path / "store")
     recipe = Recipe().override(
         {
-            "encoder.dim": 16, "encoder.hidden": 16, "encoder.layers": 1, "encoder.dropout": 0.0, "training.precision": "fp32",
-            "training.batch_events": 128, "training.max_steps": 200, "training.patience": 1000,
+            "encoder.dim": 16, "encoder.hidden": 16, "encoder.layers": 1, "training.precision": "fp32",
+            "training.batch_events": 128, "training.patience": 1000, "objective.loss": loss, **further,
         }
     )  # fmt: skip
-    curves = []
+    curves, steps = [], further["training.max_steps"]
     for devices in (1, 2):
         seen: list[Progress] = []
-        changes = {"training.devices": devices}
+        changes = {"training.devices": devices} | (alone if devices == 1 else {})
         run = pretrain(store, recipe.override(changes), tmp_path / f"run{devices}", on_progress=seen.append)
-        assert (run.meta["steps"], run.meta["processes"]) == (200, devices)
+        assert (run.meta["steps"], run.meta["processes"]) == (steps, devices)
         curves.append(([now.loss for now in seen], [row["loss"] for row in run.history()]))
     for one, other in zip(*curves, strict=True):
         assert other == pytest.approx(one, rel=1e-5)
-    assert len(curves[0][0]) == 200
+    # One for each step, and one more where the last step does not end an epoch.
+    assert len(curves[0][0]) in {steps, steps + 1}
     assert curves[0][0][-1] < 0.97 * curves[0][0][0]
 
 

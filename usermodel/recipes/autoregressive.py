@@ -10,14 +10,21 @@ from usermodel.training.recipe import Recipe, TrainingConfig
 
 def next_item() -> Recipe:
     """Softmax (sampled over 100,000 items) at every position, relative positions; the default for retrieval and user vectors."""
-    training = TrainingConfig(batch_events=2048, learning_rate=2e-3, schedule="plateau", patience=2)
+    training = TrainingConfig(batch_events=4096, learning_rate=3e-3, schedule="plateau", patience=2)
     return Recipe(encoder=TransformerConfig(), objective=NextItemConfig(), training=training)
 
 
 def next_item_fast() -> Recipe:
-    """`next_item` with larger steps, ended by the first validation that brings nothing: most of its quality in half the time."""
-    training = TrainingConfig(batch_events=2048, learning_rate=5e-3, patience=1)
-    return Recipe(encoder=TransformerConfig(), objective=NextItemConfig(), training=training)
+    """`next_item` with one layer, one fall of the rate, and no patience: most of its quality in a third of the time."""
+    training = TrainingConfig(
+        batch_events=4096,
+        learning_rate=4e-3,
+        schedule="plateau",
+        plateau_drops=1,
+        patience=1,
+        min_improvement=0.01,
+    )
+    return Recipe(encoder=TransformerConfig(layers=1), objective=NextItemConfig(), training=training)
 
 
 def sasrec() -> Recipe:

@@ -277,12 +277,11 @@ class Loop:
         if not math.isfinite(value):
             found = f"{value} after epoch {state.epoch}"
             raise NumericError(monitor, expected="a finite metric", found=found, do="Look at the validation.")
+        schedule.count(self.config, state, value)
         if state.best is None or value > state.best:
-            state.best, state.best_epoch, state.bad = value, state.epoch, 0
+            state.best, state.best_epoch = value, state.epoch
             weights = self.encoder.state_dict()
             self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
-        else:
-            schedule.count_bad(self.config, state)
 
 
 def seed_all(seed: int, device: torch.device) -> None:

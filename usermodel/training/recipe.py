@@ -38,7 +38,7 @@ class TrainingConfig(Config):
         batch_events: Events a batch, about, over all processes.
         batch_users: Histories a batch; when given, ``batch_events`` is not used.
         accumulate: Batches whose gradients are added up before each step: the same steps as with batches that many times
-            as large, in less memory.
+            as large, in less memory, but for what is drawn: each batch draws negatives and dropout of its own.
         optimiser: ``adam`` or ``adamw`` (decoupled decay).
         learning_rate: Step size after warm-up.
         weight_decay: For ``adamw`` decoupled, for ``adam`` added to the gradient.
@@ -57,13 +57,17 @@ class TrainingConfig(Config):
         monitor: Validation metric that decides which weights are kept; higher is better.
         patience: Validations without a new best before training stops, or the step size of ``plateau`` falls; the count
             then begins again.
+        min_improvement: Share of the best value by which a validation must exceed it to count as a new best for ``patience``;
+            the weights of a lesser one are kept all the same.
         validate_every: Epochs between validations.
         checkpoint_every_s: Seconds between checkpoints.
         seed: Seed of everything random.
         precision: ``fp32``; ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
             float32; the products of the encoder too, on a GPU and from 256 numbers a vector); or ``auto``: bf16 where the
             processor has it.
-        devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself.
+        devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself. N of
+            them take the steps of one, up to rounding; with dropout or sampled losses, those of one that accumulates N
+            batches a N-th as large, because each part of a batch draws its own numbers, the same at any rank.
         timeout_s: Seconds that a process waits for the others before it gives up; more than a ``validate`` of your own takes.
         log: ``csv`` (metrics.csv alone), or ``tensorboard`` beside it.
     """
@@ -85,6 +89,7 @@ class TrainingConfig(Config):
     ema: float = Field(default=0.0, ge=0, lt=1)
     monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr)$")
     patience: int = Field(default=5, ge=1)
+    min_improvement: float = Field(default=0.0, ge=0)
     validate_every: int = Field(default=1, ge=1)
     checkpoint_every_s: float = Field(default=300.0, gt=0)
     seed: int = Field(default=0, ge=0)

@@ -40,11 +40,16 @@ def planned_steps(config: TrainingConfig, batches: int) -> int:
     return min(steps, config.max_steps) if config.max_steps is not None else steps
 
 
-def count_bad(config: TrainingConfig, state: State) -> None:
-    """Take note of a validation without a new best; after ``patience`` of them ``plateau`` spends a drop, if one is left.
+def count(config: TrainingConfig, state: State, value: float) -> None:
+    """Take note of a validation, before its value may become the best one.
 
-    PyTorch's ReduceLROnPlateau waits for one more than its ``patience``.
+    Unless it exceeds the best one by ``min_improvement`` of it, it counts against ``patience``; when that is used up,
+    ``plateau`` spends a drop, if one is left. PyTorch's ReduceLROnPlateau waits for one more than its ``patience``, and
+    compares with the last value that counted as better rather than with the best one.
     """
+    if state.best is None or value > state.best + config.min_improvement * abs(state.best):
+        state.bad = 0
+        return
     state.bad += 1
     drops = config.plateau_drops or DROPS
     if config.schedule == "plateau" and state.bad >= config.patience and state.drops < drops:
