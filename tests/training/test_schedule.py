@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from usermodel.errors import ConfigError
 from usermodel.training.checkpoint import State
 from usermodel.training.recipe import TrainingConfig
-from usermodel.training.schedule import count_bad, planned_steps, rate, require_effect
+from usermodel.training.schedule import count, planned_steps, rate, require_effect
 
 
 def rates(n: int, planned: int, drops: int = 0, **changes) -> list[float]:
@@ -42,29 +42,34 @@ def test_drops_lower_the_whole_rate_and_that_of_the_warm_up():
     assert rates(3, 0, 2, **plateau, plateau_factor=0.5) == pytest.approx([0.05, 0.1, 0.1])
 
 
-def drops_after(config: TrainingConfig, *better: bool) -> list[tuple[int, int]]:
+def drops_after(config: TrainingConfig, *values: float) -> list[tuple[int, int]]:
     """Drops and bad validations after each validation, as the loop counts them."""
     state, found = State(), []
-    for good in better:
-        if good:
-            state.bad = 0
-        else:
-            count_bad(config, state)
+    for value in values:
+        count(config, state, value)
+        state.best = value if state.best is None else max(state.best, value)
         found.append((state.drops, state.bad))
     return found
 
 
 def test_drops_come_after_patience_and_end_by_hand():
     config = TrainingConfig(schedule="plateau", patience=2)
-    better = (True, False, True, False, False, False, True, False, False, False, False)
-    drops, bad = zip(*drops_after(config, *better), strict=True)
+    drops, bad = zip(*drops_after(config, 1, 1, 2, 0, 2, 1, 3, 3, 3, 2, 1), strict=True)
     assert drops == (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2)
     assert bad == (0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2)
-    assert drops_after(TrainingConfig(schedule="plateau", patience=1, plateau_drops=1), False, False) == [
-        (1, 0),
-        (1, 1),
-    ]
-    assert drops_after(TrainingConfig(patience=1), False, False) == [(0, 1), (0, 2)]
+    once = TrainingConfig(schedule="plateau", patience=1, plateau_drops=1)
+    assert drops_after(once, 1, 1, 1) == [(0, 0), (1, 0), (1, 1)]
+    assert drops_after(TrainingConfig(patience=1), 1, 1, 1) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_a_small_improvement_counts_against_patience_by_hand():
+    config = TrainingConfig(patience=9, min_improvement=0.1)
+    bad = [count for _, count in drops_after(config, 1.0, 1.05, 1.1, 1.22, 1.34, 0.5)]
+    # 1.1 is not 1.05 + 10 %; 1.22 is more than 1.1 + 10 %, and 1.34 is 1.22 + 9.8 %.
+    assert bad == [0, 1, 2, 0, 1, 2]
+    # Of a negative metric the share is of its size.
+    assert [count for _, count in drops_after(config, -1.0, -0.95, -0.8)] == [0, 1, 0]
+    assert drops_after(TrainingConfig(), 0.0, 0.0)[1] == (0, 1)
 
 
 @given(st.lists(st.integers(0, 8), max_size=40), st.integers(1, 4))
@@ -77,8 +82,7 @@ def test_rates_are_those_of_pytorch(metrics, patience):
     peer = torch.optim.lr_scheduler.ReduceLROnPlateau(
         sgd, mode="max", factor=0.5, patience=patience - 1, threshold=0.0, eps=0.0
     )
-    better = [value > max(metrics[:place], default=-1) for place, value in enumerate(metrics)]
-    for value, (drops, _) in zip(metrics, drops_after(config, *better), strict=True):
+    for value, (drops, _) in zip(metrics, drops_after(config, *metrics), strict=True):
         peer.step(value)
         assert rate(config, 0, 0, drops) == pytest.approx(sgd.param_groups[0]["lr"], rel=1e-9)
 
