@@ -41,6 +41,8 @@ from usermodel.training.row_gradients import sum_rows
 HOST: Final = "127.0.0.1"
 #: Gradients above this size are added up where they are, smaller ones in one buffer.
 LARGE: Final = 1 << 18
+#: Seconds that a process may take to start, beside ``timeout_s``: on a busy machine loading torch alone takes a minute.
+START_S: Final = 300.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Team:
             words: Arguments of the workers, before their `Place`.
 
         Raises:
-            LostProcessError: A process ended before all were connected.
+            LostProcessError: A process ended, or hung, before all were connected.
         """
         if self.world == 1:
             yield
@@ -137,15 +139,19 @@ class Team:
             if main:
                 self._start(words, self.store.port)
         self.store.add("here", 1)
-        while self.store.add("here", 0) < self.world:
+        until = time.monotonic() + self.timeout.total_seconds() + START_S
+        while (here := self.store.add("here", 0)) < self.world:
             self._require_children()
+            if time.monotonic() > until:
+                raise self._lost(f"only {here} connected", range(1, self.world))
             time.sleep(0.02)
         self.heartbeat = Heartbeat(self.store, self.rank, self.world, answers=[] if self.elastic else [0])
         backend = "nccl" if self.fabric.device.type == "cuda" else "gloo"
         store = PrefixStore("group", self.store)
-        dist.init_process_group(
-            backend, store=store, rank=self.rank, world_size=self.world, timeout=self.timeout
-        )
+        with self._watched():
+            dist.init_process_group(
+                backend, store=store, rank=self.rank, world_size=self.world, timeout=self.timeout
+            )
         self.fabric.launch()
 
     def _start(self, words: Sequence[str], port: int) -> None:
@@ -236,11 +242,13 @@ class Team:
         except RuntimeError as error:
             lost = self.heartbeat.silent_ranks() if self.heartbeat else []
             names = ", ".join(map(str, lost))
-            raise self._lost(
-                f"process {names} gone or not answering" if lost else f"{error!s:.200}"
-            ) from None
+            found = f"process {names} gone or not answering" if lost else f"{error!s:.200}"
+            raise self._lost(found, lost) from None
 
-    def _lost(self, found: str) -> LostProcessError:
+    def _lost(self, found: str, ranks: Iterable[int] = ()) -> LostProcessError:
+        # A process that hangs does not end by itself, and nobody should wait for it.
+        for child in (self.children[rank - 1] for rank in ranks if rank and self.children):
+            child.kill()
         do = "The last checkpoint is intact; continue with --resume."
         return LostProcessError("pretrain", expected=f"{self.world} processes", found=found, do=do)
 
