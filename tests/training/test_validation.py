@@ -16,7 +16,8 @@ from usermodel.events.readers import read_events
 from usermodel.sampling.protocol import Examples
 from usermodel.store.build import build_store
 from usermodel.training import validation
-from usermodel.training.processes import Place, Team
+from usermodel.training.place import Place
+from usermodel.training.processes import Team
 from usermodel.training.recipe import TrainingConfig
 from usermodel.training.validation import agree, next_item_validation, shares
 

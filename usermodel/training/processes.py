@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +25,6 @@ from typing import Any, Final
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
@@ -35,23 +33,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from usermodel.errors import ConfigError, LostProcessError, NumericError
 from usermodel.training.heartbeat import Heartbeat
+from usermodel.training.place import HOST, Place, environment, place_under_torchrun, torchrun
 from usermodel.training.recipe import TrainingConfig
 from usermodel.training.row_gradients import sum_rows
 
-HOST: Final = "127.0.0.1"
 #: Gradients above this size are added up where they are, smaller ones in one buffer.
 LARGE: Final = 1 << 18
 #: Seconds that a process may take to start, beside ``timeout_s``: on a busy machine loading torch alone takes a minute.
 START_S: Final = 300.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a process stands: its rank, the number of processes, and the port at which rank 0 listens."""
-
-    rank: int
-    world: int
-    port: int
 
 
 class Team:
@@ -67,8 +56,8 @@ class Team:
 
     def __init__(self, config: TrainingConfig, place: Place | None = None) -> None:
         self.timeout = timedelta(seconds=config.timeout_s)
-        self.elastic = place is None and _torchrun()
-        self.place = _place_under_torchrun(config) if self.elastic else place or Place(0, config.devices, 0)
+        self.elastic = place is None and torchrun()
+        self.place = place_under_torchrun(config) if self.elastic else place or Place(0, config.devices, 0)
         self.rank, self.world = self.place.rank, self.place.world
         self.fabric = self._fabric()
         self.children: list[subprocess.Popen[bytes]] = []
@@ -86,7 +75,7 @@ class Team:
         if found < local:
             do = f"Set training.devices={found}."
             raise ConfigError("training.devices", expected=f"at most {found}", found=f"{local}", do=do)
-        strategy = DDPStrategy(cluster_environment=_Environment(self.place), timeout=self.timeout)
+        strategy = DDPStrategy(cluster_environment=environment(self.place), timeout=self.timeout)
         nodes = self.world // local
         return Fabric(
             accelerator="auto", devices=local, num_nodes=nodes, strategy=strategy, precision="32-true"
@@ -95,7 +84,7 @@ class Team:
     @staticmethod
     def rank_in_environment() -> int:
         """Rank of this process if torchrun started it, otherwise 0."""
-        return int(os.environ["RANK"]) if _torchrun() else 0
+        return int(os.environ["RANK"]) if torchrun() else 0
 
     @property
     def is_main(self) -> bool:
@@ -251,52 +240,3 @@ class Team:
             child.kill()
         do = "The last checkpoint is intact; continue with --resume."
         return LostProcessError("pretrain", expected=f"{self.world} processes", found=found, do=do)
-
-
-class _Environment(ClusterEnvironment):
-    """Tells Fabric that the processes exist, and which one this is."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-
-    creates_processes_externally = True
-    main_address = HOST
-
-    @property
-    def main_port(self) -> int:
-        return self.place.port
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return self.place.world
-
-    def set_world_size(self, size: int) -> None:
-        assert size == self.place.world, "hosts with different numbers of processes"
-
-    def global_rank(self) -> int:
-        return self.place.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        assert rank == self.place.rank, "ranks that are not in the order of hosts"
-
-    def local_rank(self) -> int:
-        return int(os.environ.get("LOCAL_RANK", str(self.place.rank)))
-
-    def node_rank(self) -> int:
-        return int(os.environ.get("GROUP_RANK", "0"))
-
-
-def _torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def _place_under_torchrun(config: TrainingConfig) -> Place:
-    world = int(os.environ["WORLD_SIZE"])
-    if config.devices not in {1, world}:
-        do = "Leave training.devices out: torchrun decides."
-        expected = f"the {world} processes that torchrun started"
-        raise ConfigError("training.devices", expected=expected, found=f"{config.devices}", do=do)
-    return Place(int(os.environ["RANK"]), world, int(os.environ["MASTER_PORT"]))

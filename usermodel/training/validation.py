@@ -17,7 +17,8 @@ from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.ranking import Ranks
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.training.processes import Place, Team
+from usermodel.training.place import Place
+from usermodel.training.processes import Team
 from usermodel.training.recipe import Recipe, TrainingConfig
 
 #: An encoder in, metrics out; the monitored one must be among them.

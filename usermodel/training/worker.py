@@ -8,8 +8,9 @@ from pathlib import Path
 
 from usermodel.errors import InterruptedRunError, NumericError, UserModelError
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.place import Place
 from usermodel.training.pretrain import follow
-from usermodel.training.processes import Place, Team
+from usermodel.training.processes import Team
 from usermodel.training.run import read_recipe
 
 
