@@ -68,6 +68,19 @@ def test_equals_torch_attention_and_its_gradients(causal, max_distance):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("max_distance", [0, 5])
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_kernel_for_wide_rectangles_agrees(monkeypatch, causal, max_distance):
+    """Without gradients and beyond a width, torch's own."""
+    module = attention(causal=causal, max_distance=max_distance)
+    x, layout = torch.randn(int(OFFSETS[-1]), DIM), Layout.of(OFFSETS)
+    with torch.no_grad():
+        ours = module(x, layout)
+        monkeypatch.setattr("usermodel.nn.attention.SHORT", 0)
+        monkeypatch.setattr("usermodel.nn.attention.attend", None)
+        torch.testing.assert_close(module(x, layout), ours, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_kernel_for_training_with_dropout_agrees_with_the_fast_one(causal):
     """A vanishing dropout takes the slow path and must not change the values."""

@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, Integer
 from numpy import ndarray
+from torch import Tensor
 
-from usermodel.batch import JaggedBatch, collate
+from usermodel.batch import collate
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
@@ -58,7 +59,7 @@ def encode(
         with torch.inference_mode():
             for rows in batches(lengths, batch_events):
                 batch = collate(store, examples.take(rows))
-                require_known_items(store, batch)
+                require_known_items(store, batch.item_index)
                 batch = batch.select(batch.item_index <= encoder.n_items)
                 out[rows] = encoder(batch.to(device)).users.float().cpu().numpy()
                 done += len(rows)
@@ -87,15 +88,15 @@ def _require_fit(encoder: EncoderModule, lengths: Int64[ndarray, " n"]) -> None:
         raise DataError("examples", expected=expected, found=f"one of {longest:,}", do=do)
 
 
-def require_known_items(store: SequenceStore, batch: JaggedBatch) -> None:
-    """Raise `IntegrityError` unless every item index of a batch is in the store's vocabulary.
+def require_known_items(store: SequenceStore, item_index: Integer[Tensor, " events"]) -> None:
+    """Raise `IntegrityError` unless every item index is in the store's vocabulary.
 
     Opening a store does not read its columns. Without this check a damaged one ends in an index error of the item table,
     which on CUDA takes the process with it.
     """
-    if not batch.n_events:
+    if not len(item_index):
         return
-    low, high = int(batch.item_index.min()), int(batch.item_index.max())
+    low, high = (int(bound) for bound in torch.aminmax(item_index))
     if not 1 <= low <= high <= store.n_items:
         found = f"the index {high if low >= 1 else low}"
         do = "The store is damaged; ingest again."

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from usermodel.batch import collate
-from usermodel.encoders.encode import require_known_items
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError, IntegrityError, InterruptedRunError, NumericError, shorten
 from usermodel.events.splits import Split
@@ -34,6 +32,7 @@ from usermodel.training.precision import products, uses_bf16
 from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress, Progress
 from usermodel.training.recipe import Recipe, TrainingConfig
+from usermodel.training.resident import reader
 from usermodel.training.run import write_history
 from usermodel.training.validation import Validate
 
@@ -53,6 +52,7 @@ class Loop:
         self.objective: Objective = build_objective(recipe, self.encoder, store, split)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "objective": self.objective})
         self.modules.to(self.fabric.device)
+        self.read = reader(store, self.fabric.device)
         self.optimiser = optimiser.build(recipe, self.encoder, self.modules)
         self.weights = list(self.modules.parameters())
         self.ema = Ema(self.encoder, self.config.ema)
@@ -225,11 +225,9 @@ class Loop:
             self._log({"step/loss": loss, "step/learning_rate": rate}, state.step)
 
     def _forward(self, examples: Examples) -> ObjectiveOutput:
-        batch = collate(self.store, examples)
-        require_known_items(self.store, batch)
-        device = self.fabric.device
-        with products(bf16=self.bf16, device=device, dim=self.encoder.dim):
-            output: ObjectiveOutput = self.objective(self.encoder, batch.to(device))
+        batch = self.read(examples)
+        with products(bf16=self.bf16, device=self.fabric.device, dim=self.encoder.dim):
+            output: ObjectiveOutput = self.objective(self.encoder, batch)
         return output
 
     def _require_finite(self, values: dict[str, float], rate: float, examples: Examples) -> None:
