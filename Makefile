@@ -10,7 +10,7 @@ help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-loss   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.

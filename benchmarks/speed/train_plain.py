@@ -28,7 +28,7 @@ rows = [
     for stop in range(len(history), 1, -window)
 ]
 n_items = max(max(row) for row in rows)
-size = max(1, round(2048 * len(rows) / sum(len(row) - 1 for row in rows)))
+size = max(1, round(4096 * len(rows) / sum(len(row) - 1 for row in rows)))
 
 
 class SASRec(nn.Module):

@@ -82,6 +82,19 @@ def test_the_kernel_for_wide_rectangles_agrees(monkeypatch, causal, max_distance
 
 
 @pytest.mark.parametrize("causal", [True, False])
+def test_wide_rectangles_without_a_bias_are_trained_by_torchs_kernel(monkeypatch, causal):
+    """Whole score matrices would be kept for the gradient."""
+    module = attention(causal=causal, max_distance=0).train()
+    x, layout = torch.randn(int(OFFSETS[-1]), DIM, requires_grad=True), Layout.of(OFFSETS)
+    wanted = torch.autograd.grad(module(x, layout).square().sum(), [x, *module.parameters()])
+    monkeypatch.setattr("usermodel.nn.attention.SHORT", 0)
+    monkeypatch.setattr("usermodel.nn.attention.attend", None)
+    found = torch.autograd.grad(module(x, layout).square().sum(), [x, *module.parameters()])
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("causal", [True, False])
 def test_the_kernel_for_training_with_dropout_agrees_with_the_fast_one(causal):
     """A vanishing dropout takes the slow path and must not change the values."""
     module = attention(causal=causal, max_distance=0, dropout=1e-12)

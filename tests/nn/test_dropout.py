@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from usermodel.errors import ConfigError
 from usermodel.nn.dropout import Dropout, dropout, keep_mask
 
 
@@ -63,3 +64,11 @@ def test_the_seed_decides():
     torch.manual_seed(5)
     assert torch.equal(dropout(x, 0.5), first)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 2.0])
+def test_what_is_no_probability_of_a_zero_is_refused(p):
+    with pytest.raises(
+        ConfigError, match=f"dropout: expected a number from 0 up to, not including, 1; found {p}"
+    ):
+        Dropout(p)

@@ -1,6 +1,8 @@
 """Lazy updates of item tables: dense Adam, up to rounding, for whoever reads a row."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from usermodel.training.lazy_adam import LazyAdam
 from usermodel.training.loop import Loop
 from usermodel.training.pretrain import pretrain
 from usermodel.training.recipe import Recipe
-from usermodel.training.row_gradients import sum_rows
+from usermodel.training.row_gradients import rows_of_grad, sum_rows
 from usermodel.training.validation import next_item_validation
 
 N_ITEMS, DIM = 200, 4
@@ -395,3 +397,29 @@ def test_auto_goes_by_the_rows_of_the_table(wide, rows, tmp_path, monkeypatch, r
     assert wide.n_items == 304
     run = pretrain(wide, auto, tmp_path / "run")
     assert run.meta["row_updates"] == kind
+
+
+def test_a_table_that_no_step_reads_has_a_gradient_of_no_row():
+    weight = torch.nn.Parameter(torch.ones(6, 3))
+    rows, values = rows_of_grad(weight)
+    assert rows.shape == (0,)
+    assert values.shape == (0, 3)
+
+
+def test_a_frozen_table_is_not_updated_row_by_row(wide, rows, tmp_path):
+    """Nor does weight decay move it."""
+    recipe = rows.override({"training.optimiser": "adamw", "training.weight_decay": 0.5})
+    encoder = recipe.encoder.build(wide.n_items)
+    encoder.items.weight.requires_grad_(False)
+    with pytest.raises(ConfigError, match="expected an encoder with an ItemTable"):
+        optimiser.build(recipe, encoder, encoder)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_of_an_encoder_is_free_of_the_optimiser(wide, rows, tmp_path, way):
+    loop = Loop(wide, wide.split(), rows, tmp_path)
+    twin = way(loop.encoder)
+    assert loop.encoder.items.before_read is not None
+    assert twin.items.before_read is None
+    twin.items(torch.tensor([1, 2])).sum().backward()
+    assert not twin.items.weight.grad.is_sparse

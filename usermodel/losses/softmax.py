@@ -45,8 +45,9 @@ def full_softmax(
 ) -> Float[Tensor, ""]:
     """Mean of ``-log softmax(events @ items.T)[target]``.
 
-    Under `torch.autocast` in bfloat16, or `usermodel.losses.precision.products_in` of it, the matrix products and the exponentials are in that type; sums over classes, rows
-    and chunks are fp32 at least. Gradients of gradients are refused.
+    Under `torch.autocast` in bfloat16, or `usermodel.losses.precision.products_in` of it, the matrix products and the
+    exponentials are in that type; sums over classes, rows and chunks are fp32 at least. The loss of a target that is all but
+    certain is then off by the rounding of its logit, and can be a little below 0. Gradients of gradients are refused.
 
     Args:
         events: One vector per target.

@@ -14,7 +14,8 @@ from usermodel.nn.attention_kernel import attend
 from usermodel.nn.positions import relative_bias, rotate
 from usermodel.nn.ragged import Layout, Rectangle
 
-#: Width up to which PyTorch's kernels are slower than whole score matrices, which wider ones have no memory for.
+#: Width up to which PyTorch's kernels are slower than whole score matrices. Wider ones take theirs, which need less memory,
+#: unless there is dropout or a bias that learns, which they refuse.
 SHORT: Final = 256
 
 
@@ -92,7 +93,7 @@ class SelfAttention(nn.Module):
             # As an embedding, because the gradient of an index by a tensor adds entry by entry.
             by_time = embedding(buckets, self.time_bias).permute(0, 3, 1, 2)
             bias = by_time if bias is None else by_time + bias
-        if torch.is_grad_enabled() or drop or width <= SHORT:
+        if drop or width <= SHORT or (bias is not None and torch.is_grad_enabled()):
             out = attend(packed, self._added(shape, bias, packed), drop)
         else:
             triangle = bias is None and self.causal

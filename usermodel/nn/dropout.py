@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import dropout as torch_dropout
 
+from usermodel.errors import ConfigError
+
 _LEVELS = 1 << 16
 
 
@@ -19,10 +21,18 @@ class Dropout(nn.Module):
 
     Args:
         p: Probability. On a processor it is rounded to a multiple of 2^-16, and the factor with it, so that the mean stays.
+
+    Raises:
+        ConfigError: ``p`` is negative, or 1 or more.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        if not 0 <= p < 1:
+            do = "Give the probability of a zero."
+            raise ConfigError(
+                "dropout", expected="a number from 0 up to, not including, 1", found=f"{p}", do=do
+            )
         self.p = p
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

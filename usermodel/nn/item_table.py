@@ -93,6 +93,10 @@ class ItemTable(nn.Module):
         self.before_read: Callable[[Tensor], None] | None = None
         self.reset(1.0)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy: it is nobody's to update, and must not take the optimiser along."""
+        return {**self.__dict__, "before_read": None}
+
     def reset(self, std: float) -> None:
         """Draw new weights, so that each number of an item's vector has the given standard deviation."""
         if self.hashed is not None and self.hashed.join == "sum":

@@ -37,7 +37,7 @@ class State:
         metrics: Latest validation.
         best: Best value of the monitored metric.
         best_epoch: Epoch count at which it was reached.
-        bad: Validations since then, or since the step size was last lowered.
+        bad: Validations in a row that did not count as better, or those since the step size was last lowered.
         drops: How often it was lowered (``training.schedule=plateau``).
         seconds: Wall time of training so far, over all attempts.
         history: One row per finished epoch.

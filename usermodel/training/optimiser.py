@@ -52,7 +52,8 @@ def _lazy_tables(recipe: Recipe, encoder: EncoderModule) -> list[ItemTable]:
     config = recipe.training
     if config.row_updates == "dense":
         return []
-    tables = [module for module in encoder.modules() if isinstance(module, ItemTable)]
+    # A frozen table stays as it is, weight decay or not.
+    tables = [one for one in encoder.modules() if isinstance(one, ItemTable) and one.weight.requires_grad]
     obstacle = _obstacle(recipe, encoder, tables)
     if config.row_updates == "auto":
         rows = sum(len(table.weight) for table in tables)

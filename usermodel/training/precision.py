@@ -23,7 +23,7 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 ones on a device; emulation on old processors is not."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -48,23 +48,23 @@ class TrainingConfig(Config):
         warmup_steps: Steps over which the step size rises from zero, linearly.
         schedule: What follows the warm-up: ``constant``, or a fall to zero over the rest of ``max_steps`` or of
             ``max_epochs`` epochs, whichever is less: ``cosine`` or ``linear``; or ``plateau``, which lowers the step size when
-            validations bring no new best. Training then goes on from the weights it has, not from the best ones.
+            validations count as no better. Training then goes on from the weights it has, not from the best ones.
         plateau_factor: What each fall of ``plateau`` multiplies the step size by; None means 0.2.
         plateau_drops: How many such falls there are before ``patience`` ends training; None means 2.
         clip_norm: Length to which the gradient of all weights is shortened; None means never.
         ema: Decay of a moving average of the encoder's weights, such as 0.999; validation and the finished run then use
             the average. 0 means none.
         monitor: Validation metric that decides which weights are kept; higher is better.
-        patience: Validations without a new best before training stops, or the step size of ``plateau`` falls; the count
-            then begins again.
-        min_improvement: Share of the best value by which a validation must exceed it to count as a new best for ``patience``;
-            the weights of a lesser one are kept all the same.
+        patience: Validations in a row that count as no better before training stops, or the step size of ``plateau`` falls;
+            the count then begins again.
+        min_improvement: Share of the best value by which a validation must exceed it to count as better; the weights of a
+            lesser one are kept all the same.
         validate_every: Epochs between validations.
         checkpoint_every_s: Seconds between checkpoints.
         seed: Seed of everything random.
         precision: ``fp32``; ``bf16`` (products and probabilities of the catalogue loss in bfloat16, weights and sums in
-            float32; the products of the encoder too, on a GPU and from 256 numbers a vector); or ``auto``: bf16 where the
-            processor has it.
+            float32; products and attention of the encoder too, on a GPU and from 256 numbers a vector); or ``auto``: bf16
+            where the processor has it.
         devices: Processes to train with on this machine, one a GPU where there are GPUs; torchrun decides for itself. N of
             them take the steps of one, up to rounding; with dropout or sampled losses, those of one that accumulates N
             batches a N-th as large, because each part of a batch draws its own numbers, the same at any rank.

@@ -25,7 +25,7 @@ def rows_of_grad(weight: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ConfigError: The gradient is that of a whole table.
     """
-    grad = torch.zeros_like(weight, layout=torch.sparse_coo) if weight.grad is None else weight.grad
+    grad = _no_rows(weight) if weight.grad is None else weight.grad
     if not grad.is_sparse:
         expected, found = "gradients of the rows that are read", "an encoder that reads the whole item table"
         do = "Set training.row_updates=dense, or read the table by ItemTable.forward and vectors."
@@ -53,3 +53,10 @@ def sum_rows(weight: Tensor, add_up: Callable[[Tensor], Tensor], rank: int, worl
     # A few kilobytes more than a gather would send, and every backend can add up.
     rows, values = add_up(all_rows), add_up(all_values)
     weight.grad = torch.sparse_coo_tensor(rows[None], values, weight.shape, check_invariants=False).coalesce()
+
+
+def _no_rows(weight: Tensor) -> Tensor:
+    """A gradient of no row; ``zeros_like`` would make one of no single number, which is another shape."""
+    index = torch.zeros(1, 0, dtype=torch.int64, device=weight.device)
+    values = weight.new_zeros(0, *weight.shape[1:])
+    return torch.sparse_coo_tensor(index, values, weight.shape, check_invariants=False)
