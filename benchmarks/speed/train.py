@@ -29,9 +29,11 @@ JOBS: dict[str, tuple[str, list[str], float | None]] = {
     "beauty-epoch": ("amazon-beauty/Beauty.txt.gz", [], 4.0),
     "ml-1m-epoch": ("ml-1m/ml-1m_icsrec.txt.gz", ["encoder.max_history=200"], None),
 }
+#: Rate of a large product in the type of the loss's products, which are most of a step.
 GEMM = """
-import time, torch
-a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+import sys, time, torch
+dtype = torch.bfloat16 if sys.argv[1] == "bf16" else torch.float32
+a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
 best = 1e9
 for _ in range(12):
     started = time.perf_counter(); a @ b; best = min(best, time.perf_counter() - started)
@@ -58,9 +60,6 @@ def main() -> None:
     facts: dict[str, dict[str, Any]] = {}
     gemm = []
     for _ in range(args.repeat):
-        gemm.append(
-            float(subprocess.run([sys.executable, "-c", GEMM], capture_output=True, check=True).stdout)
-        )
         for name, command in sides.items():
             with tempfile.TemporaryDirectory(prefix="usermodel-train-") as folder:
                 out = Path(folder) / "out.json"
@@ -71,6 +70,8 @@ def main() -> None:
             seconds[name] += found["seconds"][1:] or found["seconds"]
             peaks[name].append(peak)
             print(f"{name}: {[round(one, 2) for one in found['seconds']]} s, {peak:,.0f} MB", file=sys.stderr)
+        rate = [sys.executable, "-c", GEMM, facts["ours"]["precision"]]
+        gemm.append(float(subprocess.run(rate, capture_output=True, check=True).stdout))
     result = report(args, goal, seconds, peaks, facts, max(gemm))
     write(result, args.json)
 
