@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 .PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss gpu-proof clean help
 
 help:
-	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (3 minutes)"
+	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
 	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, gpu-proof   long proofs; results go to benchmarks/results/"
@@ -103,7 +103,7 @@ bench-train: $(VENV)/.installed peers
 gpu-proof: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/gpu.py --json benchmarks/results/gpu.json
 
-# The loss over the catalogue: seconds of each way, and memory of a step with a million items; about 5 minutes.
+# The loss over the catalogue: seconds of each way, and memory of a step with a million items; about 8 minutes.
 bench-loss: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/catalogue_loss.py --job time --json benchmarks/results/catalogue-loss.json
 	$(BIN)/python benchmarks/speed/catalogue_loss.py --job memory --json benchmarks/results/catalogue-memory.json

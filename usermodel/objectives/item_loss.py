@@ -16,7 +16,7 @@ from usermodel.negatives.protocol import NegativeSampler
 
 LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce"]
 #: Items up to which ``auto`` takes the full softmax. There it takes about 25 times as long as 256 shared negatives on two
-#: cores, and most of a second for 512 targets (benchmarks/results/catalogue-loss.json); the ratio grows beyond.
+#: cores, and a fifth of a second for 512 targets (benchmarks/results/catalogue-loss.json); the ratio grows beyond.
 AUTO_ITEMS: Final = 100_000
 N_NEGATIVES: Final = 256
 CALIBRATION: Final = 0.75

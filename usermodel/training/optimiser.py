@@ -15,9 +15,9 @@ from usermodel.training.lazy_adam import LazyAdam
 from usermodel.training.recipe import Recipe
 from usermodel.training.row_gradients import values_of_grad
 
-#: Rows of item tables from which ``auto`` updates them lazily. On one core a step of 512 targets and 256 negatives took as long
-#: either way at about 20,000 rows of 64 numbers, and dense 2 times as long at 100,000, 24 times at 1,000,000 (the least of some
-#: steps on a busy machine; benchmarks/speed/catalogue_loss.py --job rows). Below, there is little to gain.
+#: Rows of item tables from which ``auto`` updates them lazily. A step of 512 targets and 256 negatives takes as long
+#: either way at about 20,000 rows of 64 numbers, and dense 2 times as long at 100,000, 13 times at 1,000,000
+#: (benchmarks/results/catalogue-rows.json). Below, there is little to gain.
 AUTO_ROWS: Final = 50_000
 
 
