@@ -43,11 +43,11 @@ def _training() -> str:
     head += "beside peers with the same width, layers and window in the same run, medians. Command: `make bench-train`."
     rows = [
         f"| {one['job'].partition(' ')[2]} | {one['targets']:,} | {one['seconds_per_epoch']:.1f} s, {one['peak_mb']:,.0f} MB | {one['peer']} "
-        f"| {one['peer_seconds_per_epoch']:.1f} s, {one['peer_peak_mb']:,.0f} MB | {one['ratio_to_peer']:.3f} | {one['fraction_of_gemm_rate']:.2f} |"
+        f"| {one['peer_seconds_per_epoch']:.1f} s, {one['peer_peak_mb']:,.0f} MB | {one['ratio_to_peer']:.3f} | {one['fraction_of_gemm_rate']:.2f} | {one['ndcg@10_trained_out']:.4f} |"
         for one in found
     ]
-    columns = "| job | targets | usermodel | peer | its time and memory | ratio | share of the machine's product rate |"
-    return "\n".join([head, "", columns, "|---|---|---|---|---|---|---|", *rows])
+    columns = "| job | targets | usermodel | peer | its time and memory | ratio | share of the machine's product rate | NDCG@10 trained out |"
+    return "\n".join([head, "", columns, "|---" * 8 + "|", *rows])
 
 
 def _ingest() -> str:

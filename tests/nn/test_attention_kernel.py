@@ -17,20 +17,21 @@ def inputs(dtype=torch.float64, added_shape=(1, 3, 5, 5)):
     return qkv, added.requires_grad_()
 
 
+def require_same(ours, theirs, *inputs):
+    """Values and gradients."""
+    torch.testing.assert_close(ours, theirs)
+    weight = torch.randn_like(theirs)
+    found, wanted = (torch.autograd.grad(out, inputs, weight) for out in (ours, theirs))
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 @pytest.mark.parametrize("added_shape", [(1, 1, 5, 5), (1, 3, 5, 5), (2, 1, 5, 5), (2, 3, 5, 5)])
 def test_values_and_gradients_equal_the_formula(added_shape):
     qkv, added = inputs(added_shape=added_shape)
     q, k, v = qkv
     theirs = torch.softmax(q @ k.mT / math.sqrt(4) + added, dim=-1) @ v
-    ours = attend(qkv, added)
-    torch.testing.assert_close(ours, theirs)
-    weight = torch.randn_like(theirs)
-    for a, b in zip(
-        torch.autograd.grad(ours, (qkv, added), weight),
-        torch.autograd.grad(theirs, (qkv, added), weight),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
+    require_same(attend(qkv, added), theirs, qkv, added)
 
 
 def test_gradcheck_with_queries_that_are_a_view():
@@ -48,15 +49,7 @@ def test_dropout_acts_on_the_probabilities_and_on_their_gradient(monkeypatch):
     monkeypatch.setattr(attention_kernel, "keep_mask", lambda p, drop: mask)
     q, k, v = qkv
     theirs = (torch.softmax(q @ k.mT / 2 + added, dim=-1) * mask.view(2, 3, 5, 5)) @ v
-    ours = attend(qkv, added, 0.5)
-    torch.testing.assert_close(ours, theirs)
-    weight = torch.randn_like(theirs)
-    for a, b in zip(
-        torch.autograd.grad(ours, (qkv, added), weight),
-        torch.autograd.grad(theirs, (qkv, added), weight),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b)
+    require_same(attend(qkv, added, 0.5), theirs, qkv, added)
 
 
 def test_autocast_changes_nothing_here():
