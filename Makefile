@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss gpu-proof clean help
+.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces gpu-proof clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -98,6 +98,10 @@ bench-train: $(VENV)/.installed peers
 	$(BIN)/python benchmarks/speed/train.py --peer plain --repeat 2 --json benchmarks/results/train-beauty-epoch-plain.json
 	$(BIN)/python benchmarks/speed/train.py --peer recbole --repeat 1 --epochs 2 \
 	  --json benchmarks/results/train-beauty-epoch-recbole.json
+
+# What decided how a step is computed: each piece beside the one it replaced; a minute.
+bench-pieces: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed/pieces.py --json benchmarks/results/pieces.json
 
 # On a machine with a GPU; one JSON.
 gpu-proof: $(VENV)/.installed

@@ -96,14 +96,16 @@ def collate(store: SequenceStore, examples: Examples) -> JaggedBatch:
     Returns:
         A batch on the CPU with one user per example, in the order of the examples.
     """
-    lengths = examples.lengths
-    offsets = np.zeros(len(examples) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    rows = np.repeat(examples.start - offsets[:-1], lengths) + np.arange(offsets[-1])
-    seconds = 1 if store.time_kind == "order" else 1_000_000
+    offsets = examples.offsets
+    rows = np.repeat(examples.start - offsets[:-1], examples.lengths) + np.arange(offsets[-1])
     return JaggedBatch(
         torch.from_numpy(store.items[rows].astype(np.int64)),
-        torch.from_numpy(store.times[rows] // seconds),
+        torch.from_numpy(store.times[rows] // units_a_second(store)),
         torch.from_numpy(offsets),
         {name: torch.from_numpy(store.feature(name)[rows]) for name in store.features},
     )
+
+
+def units_a_second(store: SequenceStore) -> int:
+    """What the times of a store are divided by: batches hold whole seconds, or the order as it is."""
+    return 1 if store.time_kind == "order" else 1_000_000

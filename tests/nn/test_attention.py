@@ -70,24 +70,23 @@ def test_equals_torch_attention_and_its_gradients(causal, max_distance):
 
 @pytest.mark.parametrize("max_distance", [0, 5])
 @pytest.mark.parametrize("causal", [True, False])
-def test_the_kernel_for_wide_rectangles_agrees(monkeypatch, causal, max_distance):
-    """Without gradients and beyond a width, torch's own."""
+def test_without_gradients_torchs_kernel_agrees(monkeypatch, causal, max_distance):
     module = attention(causal=causal, max_distance=max_distance)
     x, layout = torch.randn(int(OFFSETS[-1]), DIM), Layout.of(OFFSETS)
+    with_gradients, wanted = module(x, layout), reference(module, x)
+    monkeypatch.setattr("usermodel.nn.attention.attend", None)
     with torch.no_grad():
-        ours = module(x, layout)
-        monkeypatch.setattr("usermodel.nn.attention.SHORT", 0)
-        monkeypatch.setattr("usermodel.nn.attention.attend", None)
-        torch.testing.assert_close(module(x, layout), ours, atol=1e-6, rtol=1e-5)
+        found = module(x, layout)
+    torch.testing.assert_close(found, with_gradients.detach(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(found, wanted.detach(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_wide_rectangles_without_a_bias_are_trained_by_torchs_kernel(monkeypatch, causal):
+def test_without_a_bias_torchs_kernel_trains(monkeypatch, causal):
     """Whole score matrices would be kept for the gradient."""
     module = attention(causal=causal, max_distance=0).train()
     x, layout = torch.randn(int(OFFSETS[-1]), DIM, requires_grad=True), Layout.of(OFFSETS)
-    wanted = torch.autograd.grad(module(x, layout).square().sum(), [x, *module.parameters()])
-    monkeypatch.setattr("usermodel.nn.attention.SHORT", 0)
+    wanted = torch.autograd.grad(reference(module, x).square().sum(), [x, *module.parameters()])
     monkeypatch.setattr("usermodel.nn.attention.attend", None)
     found = torch.autograd.grad(module(x, layout).square().sum(), [x, *module.parameters()])
     for a, b in zip(found, wanted, strict=True):

@@ -6,9 +6,9 @@ its loss and its gradients in one pass. The result is exact.
 A chunk is laid out classes x rows, because on a CPU both ``items @ chunk.T`` and its transpose are then products of a tall
 matrix with a narrow one, which run faster than the wide ones of rows x classes. The exponentials replace the logits where
 they lie, and are never divided by their sum: the rows of the two small factors are. They are powers of two, because the
-items were multiplied by log2(e) once: PyTorch's exp2 takes a quarter of the time of its exp on AVX-512. The largest logit
-is looked for and taken off only where it could overflow. ``make bench-loss`` times this beside rows x classes and beside
-plain PyTorch: benchmarks/results/catalogue-loss.json.
+items were multiplied by log2(e) once: PyTorch's exp2 is faster than its exp (``make bench-pieces``). The largest logit is
+looked for and taken off only where it could overflow. ``make bench-loss`` times this beside rows x classes and beside plain
+PyTorch: benchmarks/results/catalogue-loss.json.
 """
 
 from __future__ import annotations

@@ -61,9 +61,7 @@ def _count(scorer: Scorer, store: SequenceStore, examples: Examples) -> Int64[nd
     scores = _scores(scorer, store, examples)
     target = store.items[examples.target_start].astype(np.int64) - 1
     wanted = _scores_of(scores, np.arange(len(examples)), target)[:, None]
-    # numpy counts flags ten times as fast as PyTorch sums them.
-    higher = np.count_nonzero((scores > wanted).numpy(), axis=1)
-    equal = np.count_nonzero((scores == wanted).numpy(), axis=1) - 1
+    higher, equal = (scores > wanted).sum(1).numpy(), (scores == wanted).sum(1).numpy() - 1
     equal += unknown_items(scorer) * (target >= scorer.n_items)
     row, column = seen_items(store, examples)
     keep = column != target[row]

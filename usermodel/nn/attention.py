@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from jaxtyping import Float
@@ -13,10 +12,6 @@ from torch.nn.functional import embedding, scaled_dot_product_attention
 from usermodel.nn.attention_kernel import attend
 from usermodel.nn.positions import relative_bias, rotate
 from usermodel.nn.ragged import Layout, Rectangle
-
-#: Width up to which PyTorch's kernels are slower than whole score matrices. Wider ones take theirs, which need less memory,
-#: unless there is dropout or a bias that learns, which they refuse.
-SHORT: Final = 256
 
 
 class SelfAttention(nn.Module):
@@ -93,7 +88,8 @@ class SelfAttention(nn.Module):
             # As an embedding, because the gradient of an index by a tensor adds entry by entry.
             by_time = embedding(buckets, self.time_bias).permute(0, 3, 1, 2)
             bias = by_time if bias is None else by_time + bias
-        if drop or width <= SHORT or (bias is not None and torch.is_grad_enabled()):
+        if drop or (bias is not None and torch.is_grad_enabled()):
+            # PyTorch's kernels refuse these; otherwise they are as fast, and keep no score matrices.
             out = attend(packed, self._added(shape, bias, packed), drop)
         else:
             triangle = bias is None and self.causal

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-#: What a further rectangle costs, in pairs of events: some forty small operations a layer, forward and backward. Measured on
-#: two cores; a GPU does a thousand times as many pairs in the time that it takes to start them.
+#: What a further rectangle costs, in pairs of events: some forty small operations a layer, forward and backward. On a processor
+#: of the order that was measured (``rectangles`` in benchmarks/results/pieces.json); for a GPU a guess, until there is one.
 RECTANGLE_COST: Final = {"cpu": 20_000, "cuda": 2_000_000}
 
 

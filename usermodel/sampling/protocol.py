@@ -48,6 +48,11 @@ class Examples:
         lengths: ndarray = self.stop - self.start
         return lengths
 
+    @property
+    def offsets(self) -> Int64[ndarray, " borders"]:
+        """Where each slice begins when all are laid end to end, and at last how many events that are."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
     def take(self, rows: ndarray) -> Examples:
         """The examples at ``rows``, in that order."""
         return Examples(

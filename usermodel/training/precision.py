@@ -10,8 +10,8 @@ import torch
 from usermodel.losses.precision import products_in
 
 Precision = Literal["auto", "fp32", "bf16"]
-#: Width from which the encoder of a processor gains from bfloat16. Below, the casts and the kernels that oneDNN compiles for
-#: each new number of events cost more than the products do.
+#: Width from which a processor computes the encoder in bfloat16 too. Below, the kernels that oneDNN compiles for each new
+#: number of events cost more than is gained in small batches, and little is gained in large ones, for coarser rounding.
 WIDE: Final = 256
 
 

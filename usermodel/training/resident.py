@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from usermodel.batch import JaggedBatch, collate
+from usermodel.batch import JaggedBatch, collate, units_a_second
 from usermodel.encoders.encode import require_known_items
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -29,9 +29,8 @@ class Resident:
     """
 
     def __init__(self, store: SequenceStore, device: torch.device) -> None:
-        seconds = 1 if store.time_kind == "order" else 1_000_000
         self.items = torch.from_numpy(np.array(store.items)).to(device)
-        self.times = torch.from_numpy(store.times // seconds).to(device)
+        self.times = torch.from_numpy(store.times // units_a_second(store)).to(device)
         self.features = {
             name: torch.from_numpy(np.array(store.feature(name))).to(device) for name in store.features
         }
@@ -39,9 +38,7 @@ class Resident:
 
     def collate(self, examples: Examples) -> JaggedBatch:
         """What `usermodel.batch.collate` makes of the same store, on the device."""
-        device = self.items.device
-        offsets = np.zeros(len(examples) + 1, dtype=np.int64)
-        np.cumsum(examples.lengths, out=offsets[1:])
+        device, offsets = self.items.device, examples.offsets
         n_events = int(offsets[-1])
         # One transfer for both: row of the first event minus its place in the batch, and the borders.
         sent = torch.from_numpy(np.concatenate([examples.start - offsets[:-1], offsets])).to(device)
