@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -389,6 +390,26 @@ def test_a_full_disk_ends_the_run_with_5_and_resume_continues_bit_for_bit(
     assert steps_saved(tmp_path / "run") == len(seen) - 1
     run = pretrain(store, out=tmp_path / "run", resume=True)
     assert run_facts(run.path) == run_facts(whole.path)
+
+
+def test_without_room_an_old_run_is_not_removed(store, recipe, tmp_path, monkeypatch):
+    run = pretrain(store, recipe, tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    wider = recipe.override({"encoder.dim": 64})
+    with pytest.raises(StorageError, match=r"expected room for a run of up to [\d,]+ bytes; found") as caught:
+        pretrain(store, wider, tmp_path / "run", overwrite=True)
+    assert caught.value.exit_code == 5
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    # What is replaced counts as free.
+    assert pretrain(store, recipe, tmp_path / "run", overwrite=True).meta["epochs"] == 3
+
+
+def test_an_encoder_larger_than_memory_is_refused_in_words(store, recipe, tmp_path):
+    with pytest.raises(ConfigError, match="encoder: expected one that fits into memory"):
+        pretrain(store, recipe.override({"encoder.dim": 1 << 40}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_option_of_another_schedule_is_refused_before_anything_is_written(store, recipe, tmp_path):

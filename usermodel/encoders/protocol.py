@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.catalogue import Catalogue
-from usermodel.errors import MismatchError
+from usermodel.errors import ConfigError, MismatchError
 from usermodel.nn.item_table import ItemTable, require_known
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class EncoderConfig(Config):
 
     max_history: int = 50
 
+    @property
+    def reads_clock(self) -> bool:
+        """Whether it must know when events were, not only in which order; stores without times are then refused."""
+        return False
+
     def build(self, n_items: int) -> EncoderModule:
         """A new encoder with random weights for items 1 to ``n_items``; draws from torch's global generator."""
         raise NotImplementedError
@@ -92,10 +98,21 @@ class EncoderConfig(Config):
         """`build_for` the catalogue of a store.
 
         Raises:
-            ConfigError: See `catalogue`.
+            ConfigError: See `catalogue`; or an encoder that does not fit into memory.
             MismatchError: The encoder that was built knows more items, or fewer.
         """
-        encoder = self.build_for(self.catalogue(store))
+        catalogue = self.catalogue(store)
+        try:
+            encoder = self.build_for(catalogue)
+        except (RuntimeError, MemoryError) as error:
+            # PyTorch says so in words only.
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            found = f"{store.n_items:,} items and {self.to_dict()!s:.80}"
+            do = (
+                "Lower encoder.dim, or share rows of the item table (encoder.items, see the encoder options)."
+            )
+            raise ConfigError("encoder", expected="one that fits into memory", found=found, do=do) from None
         if encoder.n_items != store.n_items:
             expected = f"an item table for the {store.n_items:,} items of {store.path}"
             do = f"Let {type(self).__name__} build one for as many items as it is told."
@@ -111,5 +128,5 @@ class EncoderConfig(Config):
         self.require(store)
         return Catalogue(store.n_items)
 
-    def require(self, store: SequenceStore) -> None:
+    def require(self, store: Sequences) -> None:
         """Raise `ConfigError`, naming the option, unless the events of ``store`` have what this encoder reads."""

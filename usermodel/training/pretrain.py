@@ -29,6 +29,7 @@ from usermodel.training.loop import Loop
 from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
+from usermodel.training.room import require_room
 from usermodel.training.run import KIND, Run, is_run, leaves, read_recipe, write_recipe
 from usermodel.training.schedule import require_effect
 from usermodel.training.validation import Validate, agree, require_targets
@@ -107,6 +108,7 @@ def _lead(
     _make(folder)
     with _alone(folder):
         if not resume:
+            require_room(folder, loop.modules, average=bool(loop.config.ema))
             _clear(folder)
         write_recipe(recipe, folder / "config.json")
         return _train(loop, validate, on_progress)
