@@ -10,7 +10,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from usermodel.sampling.protocol import Examples
-from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class JaggedBatch:
         return items, mask
 
 
-def collate(store: SequenceStore, examples: Examples) -> JaggedBatch:
+def collate(store: Sequences, examples: Examples) -> JaggedBatch:
     """Read the input slices of ``examples`` out of a store.
 
     Returns:
@@ -106,6 +106,6 @@ def collate(store: SequenceStore, examples: Examples) -> JaggedBatch:
     )
 
 
-def units_a_second(store: SequenceStore) -> int:
+def units_a_second(store: Sequences) -> int:
     """What the times of a store are divided by: batches hold whole seconds, or the order as it is."""
     return 1 if store.time_kind == "order" else 1_000_000

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from usermodel.errors import DataError, MismatchError, MissingError
+from usermodel import manifest
+from usermodel.embedding_files.parquet import to_arrow
+from usermodel.embedding_files.precision import Dtype, Loss, Stored, store
+from usermodel.embedding_files.rows import Rows
+from usermodel.embedding_files.table import SINGLE, file_writer, open_reader, open_writer
+from usermodel.errors import DataError, IntegrityError, MismatchError, MissingError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KIND: Final = "embeddings"
+#: Columns whose sums stand in the manifest, by their names there.
+SUMS: Final = {"n_events": "n_events", "n_unknown": "n_unknown", "is_cold": "n_cold"}
+#: Rows written at once, and so rows of a row group.
+_BLOCK: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -26,22 +39,25 @@ class EmbeddingTable:
 
     Attributes:
         ids: External ids (String or Int64), unique.
-        vectors: ``float32[n, dim]``.
+        vectors: ``float32[n, dim]`` or ``float16[n, dim]``; ``[n, interests, dim]`` where an encoder gives several.
         encoder_hash: Content hash of the encoder that made them.
-        columns: Further facts per row: ``n_events`` (events of the user), ``n_unknown`` (those of items that the encoder
-            does not know, which were skipped), ``prediction_time``.
+        columns: Further facts per row. For users: ``n_events`` (events of the user), ``n_unknown`` (those of items that
+            the encoder does not know, which were skipped), ``is_cold`` (nothing is known of the user, the vector is zeros)
+            and ``prediction_time`` (what came before it is in the vector).
         name: Name of the id column: ``user_id`` or ``item_id``.
+        meta: Facts of the export that a table was read from.
     """
 
     ids: pl.Series
-    vectors: Float[ndarray, "n dim"]
+    vectors: Shaped[ndarray, "n ..."]
     encoder_hash: str
     columns: pl.DataFrame = field(default_factory=pl.DataFrame)
     name: str = "user_id"
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         facts = len(self.columns) if self.columns.width else len(self.ids)
-        if self.vectors.ndim != 2 or not len(self.ids) == len(self.vectors) == facts:
+        if self.vectors.ndim not in {2, 3} or not len(self.ids) == len(self.vectors) == facts:
             found = (
                 f"{len(self.ids)} ids, vectors of shape {self.vectors.shape}, {facts} rows of further facts"
             )
@@ -61,44 +77,150 @@ class EmbeddingTable:
     def __contains__(self, key: object) -> bool:
         return key in self._rows
 
-    def __getitem__(self, key: Any) -> Float[ndarray, " dim"]:
+    def __getitem__(self, key: Any) -> Float[ndarray, "..."]:
         """The vector of one id."""
-        if key not in self._rows:
-            raise MissingError(
-                self.name, expected="an id of this table", found=repr(key), do="Check the id and its type."
-            )
-        return np.asarray(self.vectors[self._rows[key]])
+        return np.asarray(self.vectors[self._row(key)])
+
+    def __repr__(self) -> str:
+        shape = " x ".join(f"{size:,}" for size in self.vectors.shape)
+        return (
+            f"EmbeddingTable({self.name}: {shape} of {self.vectors.dtype}, encoder {self.encoder_hash[:12]})"
+        )
 
     @cached_property
     def _rows(self) -> dict[Any, int]:
         return {key: row for row, key in enumerate(self.ids)}
 
+    def _row(self, key: Any) -> int:
+        if key not in self._rows:
+            raise MissingError(
+                self.name, expected="an id of this table", found=repr(key), do="Check the id and its type."
+            )
+        return self._rows[key]
+
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return int(self.vectors.shape[1])
+        return int(self.vectors.shape[-1])
 
-    def to_numpy(self) -> Float[ndarray, "n dim"]:
+    def take(self, ids: Iterable[Any]) -> EmbeddingTable:
+        """The rows of some ids, in their order.
+
+        Raises:
+            MissingError: An id that the table does not have.
+        """
+        rows = np.fromiter((self._row(key) for key in ids), dtype=np.int64)
+        columns = self.columns[rows] if self.columns.width else self.columns
+        return replace(
+            self, ids=self.ids.gather(rows), vectors=np.asarray(self.vectors[rows]), columns=columns
+        )
+
+    def normalized(self) -> EmbeddingTable:
+        """The same with vectors of length 1, in float32; zeros stay zeros. Inner products are then cosines."""
+        return replace(self, vectors=normalize(self.vectors))
+
+    def to_numpy(self) -> Shaped[ndarray, "n ..."]:
         """The vectors, in the order of ``ids``."""
         return np.asarray(self.vectors)
 
-    def to_torch(self) -> Float[Tensor, "n dim"]:
+    def to_torch(self) -> Shaped[Tensor, "n ..."]:
         """The vectors as a tensor of its own, in the order of ``ids``."""
         # Vectors from a file are read-only memory, which torch does not know.
         return torch.from_numpy(np.array(self.vectors, order="C"))
 
     def to_polars(self) -> pl.DataFrame:
-        """Columns: id, further facts, ``embedding`` (fixed-size array)."""
-        vectors = pl.Series(
-            "embedding",
-            np.ascontiguousarray(self.vectors, dtype=np.float32),
-            dtype=pl.Array(pl.Float32, self.dim),
-        )
-        return pl.DataFrame([self.ids.alias(self.name), *self.columns.get_columns(), vectors])
+        """Columns: id, further facts, ``embedding`` (arrays of fixed size)."""
+        rows = Rows(self.ids.alias(self.name), self.columns, Stored(np.ascontiguousarray(self.vectors)))
+        frame = pl.from_arrow(to_arrow(rows))
+        assert isinstance(frame, pl.DataFrame)
+        return frame
 
     def to_pandas(self) -> pd.DataFrame:
         """The same as `to_polars`, as a pandas frame (pandas must be installed)."""
         return self.to_polars().to_pandas()
+
+    def save(
+        self, path: str | os.PathLike[str], *, dtype: Dtype = "float32", overwrite: bool = False
+    ) -> None:
+        """Write the table, complete or not at all, with a manifest that says what ``dtype`` has cost.
+
+        Args:
+            path: ``NAME.parquet`` or ``NAME.safetensors`` is one file; ``NAME.npy`` a folder of that name with a
+                ``.npy`` matrix, because its ids need a file of their own.
+            dtype: ``float32``, ``float16`` (half the bytes), or ``int8`` with a scale a row (a quarter).
+            overwrite: Replace an older table.
+
+        Raises:
+            DataError: Another suffix.
+            OutputExistsError: ``path`` exists.
+            NumericError: Vectors that are not finite, or too large for float16.
+        """
+        path = Path(path)
+        which = self.name.removesuffix("_id") + "s"
+        if path.suffix not in {*SINGLE, ".npy"}:
+            do = "Name a .parquet, .safetensors or .npy output."
+            raise DataError(str(path), expected="a known suffix", found=repr(path.suffix), do=do)
+        if path.suffix == ".npy":
+            with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
+                writer = open_writer(draft.path, which, "npy")
+                draft.meta.update(self.write(writer, dtype), format="npy")
+            return
+        with manifest.write_file(path, KIND, overwrite=overwrite) as draft:
+            writer = file_writer(draft.path, path.suffix)
+            draft.meta.update(self.write(writer, dtype), format=path.suffix[1:])
+
+    def write(self, writer: Any, dtype: Dtype = "float32") -> dict[str, Any]:
+        """Put all rows through a writer, close it, and return the facts for a manifest."""
+        loss = Loss()
+        for start in range(0, max(len(self), 1), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            stored = store(self.vectors[part], dtype)
+            loss.add(self.vectors[part], stored)
+            columns = self.columns[part] if self.columns.width else self.columns
+            writer.add(Rows(self.ids[part].alias(self.name), columns, stored))
+        writer.close()
+        facts: dict[str, Any] = {"encoder_hash": self.encoder_hash, "dim": self.dim, "dtype": dtype}
+        facts[f"n_{self.name.removesuffix('_id')}s"] = len(self)
+        for column, name in SUMS.items():
+            if column in self.columns.columns:
+                facts[name] = int(self.columns[column].sum())
+        return facts if dtype == "float32" else facts | {"loss": loss.facts()}
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], which: str | None = None) -> EmbeddingTable:
+        """Read a table; checksums are compared first. int8 comes back as float32.
+
+        Args:
+            path: A file, or a folder with tables of users and items.
+            which: ``users`` or ``items``; None means the users of a folder, and whatever a file holds.
+
+        Raises:
+            MissingError: No such table.
+            IntegrityError: Damaged files.
+        """
+        path = Path(path)
+        facts = manifest.read(path, KIND, verify=True).meta
+        reader = open_reader(path, which or "users")
+        vectors, name = reader.all().vectors(), reader.ids.name
+        if which is not None and name != f"{which.removesuffix('s')}_id":
+            do = "Embed into a folder, which holds both."
+            raise MissingError(str(path), expected=f"a table of {which}", found=f"one by {name}", do=do)
+        try:
+            return EmbeddingTable(
+                reader.ids, vectors, str(facts["encoder_hash"]), reader.columns, name, facts
+            )
+        except (KeyError, DataError) as error:
+            raise IntegrityError(
+                str(path), expected="a table of vectors", found=f"{error!r:.80}", do="Embed again."
+            ) from None
+
+
+def normalize(vectors: Shaped[ndarray, "n ..."]) -> Shaped[ndarray, "n ..."]:
+    """Vectors of length 1, in float32; zeros stay zeros."""
+    wide = np.asarray(vectors, dtype=np.float32)
+    length = np.linalg.norm(wide, axis=-1, keepdims=True)
+    out: ndarray = wide / np.where(length > 0, length, 1)
+    return out
 
 
 class Scorer(Protocol):

@@ -84,7 +84,7 @@ def test_describe_knows_every_artefact(road):
 def test_embed_writes_one_row_per_user_keyed_by_external_ids(road):
     usermodel("embed", "run", "store", "-o", "users.parquet", cwd=road)
     frame = pl.read_parquet(road / "users.parquet")
-    assert frame.columns == ["user_id", "n_events", "n_unknown", "embedding"]
+    assert frame.columns == ["user_id", "n_events", "n_unknown", "is_cold", "prediction_time", "embedding"]
     assert frame["n_unknown"].sum() == 0
     assert frame.height == 200
     assert frame["user_id"][0].startswith("u")

@@ -165,7 +165,8 @@ def _untrained(run: Run, encoder: UserEncoder, store: SequenceStore) -> UserEnco
 
     torch.manual_seed(int(generator(run.recipe.training.seed, "init").integers(2**63 - 1)))
     module = run.recipe.encoder.build_on(store)
-    return UserEncoder(SavedEncoder(module.eval(), run.recipe.encoder, encoder.vocabulary, "untrained"))
+    saved = SavedEncoder(module.eval(), run.recipe.encoder, encoder.vocabulary, "untrained")
+    return UserEncoder(saved, run.path)
 
 
 def _ceiling(logs: Path, store: SequenceStore) -> dict[str, float]:

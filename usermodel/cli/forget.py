@@ -2,38 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from usermodel.cli import common
 
+if TYPE_CHECKING:
+    from usermodel.store.forget import Receipt
+
 
 def forget(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Stores to rewrite.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="PATH...", help="Stores and exported embeddings to rewrite.", show_default=False
+        ),
     ],
     users: Annotated[
         Path, typer.Option(help="A file with one user id a line, exactly as in the log.", show_default=False)
     ],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Key of embeddings made with --ids hmac.", show_default=False),
+    ] = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Remove users from stores, physically, and print a receipt. Logs, runs and embeddings made before are not touched."""
-    from usermodel.store.forget import forget as remove
-    from usermodel.store.sequence_store import SequenceStore
-
+    """Remove users from stores and embeddings, physically, and print a receipt. Logs and runs are not touched."""
     words = _read(users)
     # All of them are opened before the first is rewritten: a wrong path is found in time.
-    stores = {path.resolve(): SequenceStore.open(path, verify=True) for path in paths}
-    asked = {path: _ids(words, store.users.kind, users) for path, store in stores.items()}
+    jobs = [_job(path, words, users, key) for path in {path.resolve(): None for path in paths}]
     receipts = []
-    for path, store in stores.items():
-        receipts.append(remove(store, asked[path]).to_json())
+    for job in jobs:
+        receipts.append(job().to_json())
         if not as_json:
             common.results.print(_sentence(receipts[-1]), soft_wrap=True, markup=False)
     if as_json:
         common.print_json({"receipts": receipts})
+
+
+def _job(path: Path, words: list[str], users: Path, key: Path | None) -> Callable[[], Receipt]:
+    """What is to be done to one artefact."""
+    from usermodel import manifest
+    from usermodel.embeddings.files import KIND
+    from usermodel.embeddings.forget import Forgetful
+    from usermodel.embeddings.keys import IdKey
+    from usermodel.store.forget import forget as forget_events
+    from usermodel.store.sequence_store import SequenceStore
+
+    if path.exists() and manifest.read(path).kind == KIND:
+        export = Forgetful.open(path, IdKey.read(key) if key is not None else None)
+        vectors_of = _ids(words, export.kind, users)
+        return lambda: export.forget(vectors_of)
+    store = SequenceStore.open(path, verify=True)
+    ids = _ids(words, store.users.kind, users)
+    return lambda: forget_events(store, ids)
 
 
 def _sentence(receipt: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from usermodel.nn.inputs import InputsConfig
 from usermodel.nn.item_features import ItemFeature
 from usermodel.schema import EVENT_TYPE, FEATURE_OPTIONS, WATCH_TIME
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.sequences import Sequences
 
 _ITEMS: Final = "items"
 #: What the items table holds beside features.
@@ -57,7 +58,7 @@ class Catalogue:
         """The same without the values of item features."""
         return Catalogue.from_dict(self.n_items, self.to_dict())
 
-    def require_event_types(self, store: SequenceStore) -> None:
+    def require_event_types(self, store: Sequences) -> None:
         """Raise `MismatchError` unless the codes of event types mean the same in ``store``; further ones may follow."""
         known = self.event_types
         if known and store.event_types[: len(known)] != known:
@@ -94,7 +95,7 @@ def read_catalogue(store: SequenceStore, inputs: InputsConfig) -> Catalogue:
     return Catalogue(store.n_items, store.event_types if inputs.event_type else (), features)
 
 
-def require_columns(store: SequenceStore, inputs: InputsConfig) -> None:
+def require_columns(store: Sequences, inputs: InputsConfig) -> None:
     """Raise `ConfigError`, naming the option, unless the events of ``store`` have what ``inputs`` read."""
     needed = {
         EVENT_TYPE: ("event_type", inputs.event_type),
@@ -113,7 +114,7 @@ def require_columns(store: SequenceStore, inputs: InputsConfig) -> None:
         require_clock(store, "encoder.inputs.time_gap_buckets")
 
 
-def require_clock(store: SequenceStore, option: str) -> None:
+def require_clock(store: Sequences, option: str) -> None:
     """Raise `ConfigError`, naming the option, where events have an order but no times."""
     if store.time_kind == "order":
         do = "Ingest a log with times, or drop the option."

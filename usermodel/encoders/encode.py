@@ -15,7 +15,7 @@ from usermodel.batch import collate
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
-from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.sequences import Sequences
 
 #: Events a batch: large enough for the matrix products, small enough for the cache.
 BATCH_EVENTS: Final = 8192
@@ -23,7 +23,7 @@ BATCH_EVENTS: Final = 8192
 
 def encode(
     encoder: EncoderModule,
-    store: SequenceStore,
+    store: Sequences,
     examples: Examples,
     *,
     batch_events: int = BATCH_EVENTS,
@@ -88,7 +88,7 @@ def _require_fit(encoder: EncoderModule, lengths: Int64[ndarray, " n"]) -> None:
         raise DataError("examples", expected=expected, found=f"one of {longest:,}", do=do)
 
 
-def require_known_items(store: SequenceStore, item_index: Integer[Tensor, " events"]) -> None:
+def require_known_items(store: Sequences, item_index: Integer[Tensor, " events"]) -> None:
     """Raise `IntegrityError` unless every item index is in the store's vocabulary.
 
     Opening a store does not read its columns. Without this check a damaged one ends in an index error of the item table,

@@ -19,7 +19,7 @@ from torch import Tensor
 from usermodel import manifest
 from usermodel.encoders.catalogue import Catalogue
 from usermodel.encoders.protocol import EncoderConfig, EncoderModule
-from usermodel.errors import IntegrityError, MismatchError
+from usermodel.errors import ConfigError, IntegrityError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
 
 KIND: Final = "encoder"
@@ -78,7 +78,7 @@ def load(
     Raises:
         MissingError: No encoder there.
         IntegrityError: Damaged files, or weights that do not fit the configuration.
-        ConfigError: The configuration names a class that is not allowed.
+        ConfigError: The configuration names a class that is not allowed; or there is no such device.
     """
     path = Path(path)
     path = path / "encoder" if (path / "encoder").is_dir() else path
@@ -92,8 +92,18 @@ def load(
     with torch.random.fork_rng(devices=[]):
         module = config.build_for(catalogue)
     load_weights(module, path / "model.safetensors")
-    module.to(device).eval()
+    try:
+        module.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        found, do = f"{device!r}: {str(error).splitlines()[0]:.80}", "Use cpu, or a GPU that is there."
+        raise ConfigError("device", expected="a device of this machine", found=found, do=do) from None
     return SavedEncoder(module, config, vocabulary, facts.content_hash)
+
+
+def changed(path: Path, expected: str, found: str) -> MismatchError:
+    """The error of a folder that holds another encoder than it did."""
+    do = "Load the encoder again."
+    return MismatchError(str(path), expected=f"encoder {expected[:12]}", found=found[:12], do=do)
 
 
 def _read_config(path: Path, allow_modules: Sequence[str]) -> tuple[EncoderConfig, Catalogue]:

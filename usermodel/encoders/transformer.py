@@ -35,6 +35,7 @@ from usermodel.nn.pooling import Pooling, Readout
 from usermodel.nn.positions import Positions, time_buckets
 from usermodel.nn.ragged import Layout
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.sequences import Sequences
 
 
 class TransformerConfig(EncoderConfig):
@@ -91,6 +92,11 @@ class TransformerConfig(EncoderConfig):
             raise ValueError(f"an even dim / heads for rotary positions, got {self.dim // self.heads}")
         return self
 
+    @property
+    def reads_clock(self) -> bool:
+        """See `EncoderConfig.reads_clock`."""
+        return bool(self.time_bias_buckets or self.inputs.time_gap_buckets)
+
     def build(self, n_items: int) -> Transformer:
         """A `Transformer` with random weights, that reads items and times only."""
         return self.build_for(Catalogue(n_items))
@@ -114,7 +120,7 @@ class TransformerConfig(EncoderConfig):
         self.require(store)
         return read_catalogue(store, self.inputs)
 
-    def require(self, store: SequenceStore) -> None:
+    def require(self, store: Sequences) -> None:
         """See `EncoderConfig.require`."""
         require_columns(store, self.inputs)
         if self.time_bias_buckets:

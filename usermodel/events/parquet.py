@@ -25,7 +25,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     """
     try:
         table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         do = "Copy or make the artefact again."
         raise IntegrityError(
             str(path), expected="an intact Parquet file", found=f"{error!s:.80}", do=do

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 from usermodel.errors import DataError, IntegrityError, MismatchError
@@ -149,6 +149,19 @@ class Vocabulary:
             do = f"Pass a list, such as {where}=['u1'], of ids as they are in the store."
             raise DataError(where, expected=f"a list of {wanted.__name__} ids", found=found, do=do)
         return pl.Series(_COLUMN, listed, dtype=_DTYPES[self.kind])
+
+    def rows(self, ids: pl.Series, where: str) -> Int64[ndarray, " n"]:
+        """Positions of user ids (index - 1).
+
+        Raises:
+            DataError: An id that is not here; ``where`` is named.
+        """
+        rows: ndarray = self.encode(ids).astype(np.int64) - 1
+        if (rows < 0).any():
+            unknown = ids.filter(pl.Series(rows < 0))
+            found = f"{unknown[0]!r}" + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
+            raise DataError(where, expected="users of this store", found=found, do="Check the ids.")
+        return rows
 
     def is_extended_by(self, other: Vocabulary) -> bool:
         """Whether ``other`` starts with exactly these ids."""

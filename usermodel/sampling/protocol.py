@@ -11,6 +11,7 @@ from numpy import ndarray
 from usermodel.config import Config
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.sequences import Sequences
 from usermodel.store.unknown import UnknownEvents
 
 
@@ -66,7 +67,7 @@ class Examples:
 
     @staticmethod
     def histories(
-        store: SequenceStore, users: ndarray, stop: ndarray, max_history: int, n_items: int | None = None
+        store: Sequences, users: ndarray, stop: ndarray, max_history: int, n_items: int | None = None
     ) -> Examples:
         """One example per user: the last ``max_history`` events before row ``stop``, and the event at ``stop`` as target.
 
@@ -86,9 +87,12 @@ class Examples:
         unknown = UnknownEvents() if n_items is None else store.unknown(n_items)
         start = unknown.latest(first, stop, max_history)
         target_stop = np.minimum(stop + 1, end)
-        times = store.times
-        last = np.maximum(stop - 1, 0)
-        ahead = np.where(stop < end, times[np.minimum(stop, len(times) - 1)], times[last] + 1)
+        ahead = np.zeros(len(users), dtype=np.int64)
+        if len(store.times):
+            times, last = store.times, store.times[np.maximum(stop - 1, 0)]
+            # Times may be any 64-bit number, and nothing comes after the last of them.
+            after = last + (last < np.iinfo(np.int64).max)
+            ahead = np.where(stop < end, times[np.minimum(stop, len(times) - 1)], after)
         return Examples(users, start, stop, stop, target_stop, ahead)
 
 

@@ -28,6 +28,7 @@ from usermodel.schema import (
     is_coded,
     require_context,
 )
+from usermodel.store.arrays import load_array
 from usermodel.store.checks import check_events, check_structure
 from usermodel.store.unknown import UnknownEvents
 
@@ -192,12 +193,7 @@ class SequenceStore:
         Raises:
             DataError: An id is not in the store.
         """
-        rows = self.users.encode(ids).astype(np.int64) - 1
-        if (rows < 0).any():
-            unknown = ids.filter(pl.Series(rows < 0))
-            found = f"{unknown[0]!r}" + (f" and {len(unknown) - 1} more" if len(unknown) > 1 else "")
-            raise DataError(str(self.path), expected="users of this store", found=found, do="Check the ids.")
-        return rows
+        return self.users.rows(ids, str(self.path))
 
     def split(self, config: SplitConfig | None = None) -> Split:
         """Cut every history into train, valid and test (default: leave-last-out)."""
@@ -260,12 +256,7 @@ class SequenceStore:
         return now
 
     def _column(self, name: str) -> ndarray:
-        path = self.path / f"{name}.npy"
-        try:
-            column: ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise IntegrityError(str(path), expected="an array", found=f"{error!s:.80}", do=_AGAIN) from None
-        return column
+        return load_array(self.path / f"{name}.npy", _AGAIN)
 
     def _categories_of(self, name: str) -> Vocabulary:
         if name == EVENT_TYPE:

@@ -1,0 +1,1 @@
+"""Tables of vectors on disk: precisions and formats, written block by block."""

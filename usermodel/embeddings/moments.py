@@ -1,0 +1,52 @@
+"""Times as callers write them -> the numbers of a store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from usermodel.errors import ConfigError
+from usermodel.schema import TimeKind
+
+Moment = datetime | str | int
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since 1970 UTC.
+
+    Raises:
+        ValueError: A time without a zone.
+    """
+    if time.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(value: Moment, kind: TimeKind, where: str = "as_of") -> int:
+    """A moment in the unit of a store: a whole number as it is, a datetime or ISO-8601 text as microseconds UTC.
+
+    Raises:
+        ConfigError: Neither; a time without a zone; or a time for a store that only knows an order.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        return int(value)
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        found = microseconds(time) if isinstance(time, datetime) else None
+    except ValueError:
+        found = None
+    if found is None:
+        do = "Write, for example, 2025-06-30T00:00:00+00:00, or microseconds since 1970 UTC."
+        raise ConfigError(where, expected="a time with a zone", found=repr(value), do=do)
+    if kind == "order":
+        do = "Give a position in the history, or ingest a log with times."
+        raise ConfigError(
+            where,
+            expected="a whole number, because the events have an order and no times",
+            found=repr(value),
+            do=do,
+        )
+    return found
