@@ -19,7 +19,7 @@ from torch import Tensor
 from usermodel import manifest
 from usermodel.embedding_files.parquet import to_arrow
 from usermodel.embedding_files.precision import Dtype, Loss, Stored, store
-from usermodel.embedding_files.rows import Rows
+from usermodel.embedding_files.rows import Rows, Writer
 from usermodel.embedding_files.table import SINGLE, file_writer, open_reader, open_writer
 from usermodel.errors import DataError, IntegrityError, MismatchError, MissingError
 
@@ -169,16 +169,16 @@ class EmbeddingTable:
             writer = file_writer(draft.path, path.suffix)
             draft.meta.update(self.write(writer, dtype), format=path.suffix[1:])
 
-    def write(self, writer: Any, dtype: Dtype = "float32") -> dict[str, Any]:
-        """Put all rows through a writer, close it, and return the facts for a manifest."""
+    def write(self, writer: Writer, dtype: Dtype = "float32") -> dict[str, Any]:
+        """Put all rows through a writer, complete it, and return the facts for a manifest."""
         loss = Loss()
-        for start in range(0, max(len(self), 1), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            stored = store(self.vectors[part], dtype)
-            loss.add(self.vectors[part], stored)
-            columns = self.columns[part] if self.columns.width else self.columns
-            writer.add(Rows(self.ids[part].alias(self.name), columns, stored))
-        writer.close()
+        with writer:
+            for start in range(0, max(len(self), 1), _BLOCK):
+                part = slice(start, start + _BLOCK)
+                stored = store(self.vectors[part], dtype)
+                loss.add(self.vectors[part], stored)
+                columns = self.columns[part] if self.columns.width else self.columns
+                writer.add(Rows(self.ids[part].alias(self.name), columns, stored))
         facts: dict[str, Any] = {"encoder_hash": self.encoder_hash, "dim": self.dim, "dtype": dtype}
         facts[f"n_{self.name.removesuffix('_id')}s"] = len(self)
         for column, name in SUMS.items():

@@ -68,11 +68,12 @@ def export(args: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run and write one flat object."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--job", choices=["export"], default="export")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--users", type=int, default=ROWS)
     parser.add_argument("--repeat", type=int, default=3)
     args = parser.parse_args()
-    write(export(args) | facts("serve_export.py"), args.json)
+    write(export(args) | facts(Path(sys.argv[0]).name), args.json)
 
 
 if __name__ == "__main__":

@@ -48,10 +48,9 @@ def table(n=7, shape=(4,), *, ids="string", seed=0):
 
 
 def write(folder, form, parts, dtype="float32"):
-    writer = open_writer(folder, "users", form)
-    for part in parts:
-        writer.add(Rows(part.ids.alias("user_id"), part.columns, store(part.vectors, dtype)))
-    writer.close()
+    with open_writer(folder, "users", form) as writer:
+        for part in parts:
+            writer.add(Rows(part.ids.alias("user_id"), part.columns, store(part.vectors, dtype)))
     return open_reader(folder, "users")
 
 

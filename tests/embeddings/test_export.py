@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -23,6 +24,7 @@ from usermodel.errors import (
     MismatchError,
     MissingError,
     OutputExistsError,
+    StorageError,
 )
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -132,6 +134,34 @@ def test_several_processes_write_the_same_table(made, tmp_path):
     np.testing.assert_allclose(found.vectors, expected.vectors, **CLOSE)
     assert found.ids.to_list() == expected.ids.to_list()
     np.testing.assert_allclose(encoder.encode(store, processes=2).vectors, expected.vectors, **CLOSE)
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy", "safetensors"])
+def test_a_full_disk_leaves_what_was_there(made, tmp_path, form):
+    store, encoder = made
+    path = tmp_path / "vectors"
+    encoder.export(store, path, format=form)
+    before = manifest.read(path, verify=True).content_hash
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for room in (0, 100, 700, 2_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        try:
+            with pytest.raises(StorageError, match="expected room to write"):
+                encoder.export(store, path, format=form, overwrite=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert manifest.read(path, verify=True).content_hash == before
+        assert [one.name for one in tmp_path.iterdir()] == ["vectors"]
+
+
+def test_a_user_named_twice_is_refused(made, tmp_path):
+    store, encoder = made
+    for call in (
+        lambda **users: encoder.encode(store, **users),
+        lambda **users: encoder.export(store, tmp_path / "x", **users),
+    ):
+        with pytest.raises(DataError, match="users: expected unique ids; found 'u003' again"):
+            call(users=["u003", "u001", "u003"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- since

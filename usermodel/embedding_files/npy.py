@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -11,7 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from usermodel.embedding_files.precision import Stored
-from usermodel.embedding_files.rows import Rows
+from usermodel.embedding_files.rows import Rows, Writer
 from usermodel.errors import IntegrityError
 from usermodel.events.parquet import read_parquet, write_parquet
 from usermodel.store.arrays import load_array
@@ -22,7 +23,7 @@ _HEADER: Final = 128
 _AGAIN: Final = "Embed again."
 
 
-class NpyWriter:
+class NpyWriter(Writer):
     """``NAME.npy`` and ``NAME.ids.parquet``."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -43,7 +44,7 @@ class NpyWriter:
         scale = [] if stored.scale is None else [pl.Series(SCALE, stored.scale)]
         self._facts.append(pl.DataFrame([rows.ids, *rows.columns.get_columns(), *scale]))
 
-    def close(self) -> None:
+    def complete(self) -> None:
         """See `usermodel.embedding_files.rows.Writer`."""
         if self._file is None:
             return
@@ -57,7 +58,13 @@ class NpyWriter:
         self._file.write(_header(header))
         self._file.close()
         write_parquet(facts, self._ids)
-        self._file = None
+
+    def discard(self) -> None:
+        """See `usermodel.embedding_files.rows.Writer`."""
+        if self._file is not None:
+            # What is still in the buffer is refused once more by a full disk.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 def _header(facts: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
 from usermodel.embedding_files.precision import Stored
-from usermodel.embedding_files.rows import Rows
+from usermodel.embedding_files.rows import Rows, Writer
 from usermodel.errors import IntegrityError
 from usermodel.events.parquet import read_parquet
 
@@ -22,7 +23,7 @@ SCALE: Final = "embedding_scale"
 _TYPES: Final = (pa.float32(), pa.float16(), pa.int8())
 
 
-class ParquetWriter:
+class ParquetWriter(Writer):
     """``NAME.parquet``: one row group for each block."""
 
     def __init__(self, path: Path) -> None:
@@ -38,11 +39,17 @@ class ParquetWriter:
             )
         self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
 
-    def close(self) -> None:
+    def complete(self) -> None:
         """See `usermodel.embedding_files.rows.Writer`."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            writer.close()
+
+    def discard(self) -> None:
+        """See `usermodel.embedding_files.rows.Writer`."""
+        # Closing writes what the format ends with, which a full disk refuses once more.
+        with contextlib.suppress(OSError):
+            self.complete()
 
 
 def to_arrow(rows: Rows) -> pa.Table:

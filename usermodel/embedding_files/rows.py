@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import polars as pl
 from jaxtyping import Int64
@@ -27,16 +28,30 @@ class Rows:
     stored: Stored
 
 
-class Writer(Protocol):
-    """Writes one table into a folder; nothing but a block is in memory, ids and columns of all rows apart."""
+class Writer(ABC):
+    """Writes one table; nothing but a block is in memory, ids and columns of all rows apart. Used in a ``with`` statement."""
 
+    @abstractmethod
     def add(self, rows: Rows) -> None:
-        """Append rows."""
-        ...
+        """Append rows; at least once, perhaps with none."""
 
-    def close(self) -> None:
-        """Complete the files; without it they are not to be used."""
-        ...
+    @abstractmethod
+    def complete(self) -> None:
+        """Complete the files after the last row."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Let go of files that will not be used."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self.complete()
+        finally:
+            self.discard()
 
 
 class Reader(Protocol):

@@ -6,6 +6,7 @@ Text is two tensors, ``NAME.bytes`` (UTF-8, end to end) and ``NAME.offsets``; co
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import IO, Any, Final
@@ -18,7 +19,7 @@ from numpy import ndarray
 from safetensors import SafetensorError, safe_open
 
 from usermodel.embedding_files.precision import Stored
-from usermodel.embedding_files.rows import Rows
+from usermodel.embedding_files.rows import Rows, Writer
 from usermodel.errors import IntegrityError
 
 #: Room for the header, which is written last; the format allows blanks at its end.
@@ -36,7 +37,7 @@ _CODES: Final = {np.dtype(kind): code for code, kind in _TYPES.items()}
 _VALUES, _SCALE, _IDS, _COLUMN, _NULL = "embedding", "embedding_scale", "ids", "column.", ".null"
 
 
-class SafetensorsWriter:
+class SafetensorsWriter(Writer):
     """``NAME.safetensors``."""
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +60,7 @@ class SafetensorsWriter:
         if stored.scale is not None:
             self._scales.append(stored.scale)
 
-    def close(self) -> None:
+    def complete(self) -> None:
         """See `usermodel.embedding_files.rows.Writer`."""
         if self._file is None:
             return
@@ -82,7 +83,13 @@ class SafetensorsWriter:
         self._file.seek(0)
         self._file.write(_HEADER.to_bytes(8, "little") + text.ljust(_HEADER))
         self._file.close()
-        self._file = None
+
+    def discard(self) -> None:
+        """See `usermodel.embedding_files.rows.Writer`."""
+        if self._file is not None:
+            # What is still in the buffer is refused once more by a full disk.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
 
 def _entry(dtype: np.dtype[Any], shape: tuple[int, ...], start: int, stop: int) -> dict[str, Any]:

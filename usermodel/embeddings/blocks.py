@@ -17,8 +17,8 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequences import Sequences
 
-#: Users of a block: enough to sort by length and fill batches, few enough for 1.5 GiB with much to spare.
-BLOCK_USERS: Final = 1 << 16
+#: Users of a block: enough to sort by length and fill batches, few enough for progress to be seen and memory to be spared.
+BLOCK_USERS: Final = 1 << 14
 
 
 @dataclass(frozen=True)

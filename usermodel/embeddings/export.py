@@ -191,7 +191,7 @@ class _Writing:
             self.loss.merge(earlier.meta.get("loss", {}))
 
     def run(self, on_progress: OnProgress | None) -> dict[str, Any]:
-        """Write every block and close; returns the sums for the manifest."""
+        """Write every block; returns the sums for the manifest."""
         sums = {"n_encoded": 0, **dict.fromkeys(SUMS.values(), 0)}
         done = 0
         # What is known of the blocks that are being encoded.
@@ -202,16 +202,16 @@ class _Writing:
                 waiting.append(self._look(rows))
                 yield rows[waiting[-1][2] < 0]
 
-        for vectors in self.plan.encode(fresh()):
-            ids, columns, old = waiting.popleft()
-            self.writer.add(Rows(ids, columns, self._stored(old, vectors)))
-            done += len(ids)
-            sums["n_encoded"] += len(vectors)
-            for column, name in SUMS.items():
-                sums[name] += int(columns[column].sum())
-            if on_progress is not None:
-                on_progress(done, len(self.plan.rows))
-        self.writer.close()
+        with self.writer:
+            for vectors in self.plan.encode(fresh()):
+                ids, columns, old = waiting.popleft()
+                self.writer.add(Rows(ids, columns, self._stored(old, vectors)))
+                done += len(ids)
+                sums["n_encoded"] += len(vectors)
+                for column, name in SUMS.items():
+                    sums[name] += int(columns[column].sum())
+                if on_progress is not None:
+                    on_progress(done, len(self.plan.rows))
         return sums | ({} if self.dtype == "float32" else {"loss": self.loss.facts()})
 
     def _look(self, rows: UserBlock) -> tuple[pl.Series, pl.DataFrame, Int64[ndarray, " block"]]:

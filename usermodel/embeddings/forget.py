@@ -107,7 +107,7 @@ def _rewrite(path: Path, facts: dict[str, Any], reader: Reader, kept: Int64[ndar
 
 
 def _copy(reader: Reader, kept: Int64[ndarray, " kept"], writer: Writer) -> None:
-    for start in range(0, max(len(kept), 1), _BLOCK):
-        rows = kept[start : start + _BLOCK]
-        writer.add(Rows(reader.ids.gather(rows), reader.columns[rows], reader.take(rows)))
-    writer.close()
+    with writer:
+        for start in range(0, max(len(kept), 1), _BLOCK):
+            rows = kept[start : start + _BLOCK]
+            writer.add(Rows(reader.ids.gather(rows), reader.columns[rows], reader.take(rows)))

@@ -24,7 +24,7 @@ from usermodel.embeddings.workers import Task, encode_blocks
 from usermodel.encoders import io
 from usermodel.encoders.encode import BATCH_EVENTS
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import ConfigError
+from usermodel.errors import ConfigError, DataError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import USER
 from usermodel.store.sequence_store import SequenceStore
@@ -209,7 +209,11 @@ class UserEncoder:
     ) -> Int64[ndarray, " n"]:
         if users is None:
             return np.arange(sequences.n_users)
-        return sequences.users.rows(sequences.users.ids_of(users), str(sequences.path))
+        asked = sequences.users.ids_of(users)
+        if asked.n_unique() < len(asked):
+            found = f"{asked.filter(asked.is_duplicated())[0]!r} again"
+            raise DataError("users", expected="unique ids", found=found, do="Name each user once.")
+        return sequences.users.rows(asked, str(sequences.path))
 
     def _encode(self, sequences: Sequences, how: How, processes: int) -> Encode:
         if processes == 1:
