@@ -1,0 +1,43 @@
+"""What exported embeddings hold: facts, lengths, health."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from usermodel.embeddings.files import load_table
+from usermodel.errors import ConfigError
+from usermodel.manifest import Manifest
+from usermodel.metrics.embedding_health import moments
+from usermodel.report.description import Description, spread
+from usermodel.report.health import health
+from usermodel.store.sequence_store import SequenceStore
+
+
+def describe_embeddings(path: Path, found: Manifest, store: SequenceStore | None) -> Description:
+    """Facts and health of a file or folder of embeddings.
+
+    Raises:
+        ConfigError: A store, but no item vectors, which every figure that reads it needs.
+        NumericError: A vector is not finite.
+    """
+    users = load_table(path)
+    items = None if path.is_file() else load_table(path, "items")
+    if store is not None and items is None:
+        do = "Embed into a folder (-o NAME), which holds the item vectors too."
+        raise ConfigError("--store", expected="it beside item vectors", found="a file of users alone", do=do)
+    seen = moments(users.to_numpy())
+    facts = dict(found.meta) | spread("norm", seen.norms)
+    facts["empty_histories"] = len(users) - seen.n
+    bars = {"length of the vectors": _bars(seen.norms)}
+    return Description(found.kind, facts, bars, health(users, items, store, seen=seen))
+
+
+def _bars(norms: ndarray) -> list[tuple[str, int]]:
+    if not len(norms):
+        return []
+    counts, edges = np.histogram(norms, bins=10)
+    spans = zip(edges[:-1], edges[1:], counts, strict=True)
+    return [(f"{low:.2f} - {high:.2f}", int(n)) for low, high, n in spans]
