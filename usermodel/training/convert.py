@@ -18,6 +18,7 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.encoders.weights_file import read_weights
 from usermodel.errors import DataError, MismatchError
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.card import write_card
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import KIND, Run, write_history, write_recipe
 from usermodel.version import VERSION
@@ -72,7 +73,10 @@ def convert(
         facts = {"split": recipe.data.split.kind, "converted_from": origin}
         io.save(draft.path / "encoder", module, model.config, store.vocabulary, meta=facts)
         draft.meta.update(_meta(module, store), **facts)
-    return Run(out, recipe, draft.meta)
+    run = Run(out, recipe, draft.meta)
+    # Last, because what is in the folder before is listed in its manifest, and a card may be edited.
+    write_card(run, store, module)
+    return run
 
 
 def _require_items(model: Translated, store: SequenceStore, where: str) -> None:
