@@ -60,11 +60,7 @@ def convert(
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(Path(store))
     model = translate(read_weights(path), str(path), heads=heads, max_history=max_history)
     _require_items(model, store, str(path))
-    numbers = torch.from_numpy(_numbers(store).copy())
-    model.state["items.weight"][1:] = model.state["items.weight"][numbers]
-    with torch.random.fork_rng(devices=[]):
-        module = model.config.build(store.n_items)
-    module.load_state_dict(model.state)
+    module = _build(model, store)
     recipe = Recipe(encoder=model.config)
     origin = {"name": path.name, "sha256": manifest.sha256(path), "family": model.family}
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
@@ -77,6 +73,15 @@ def convert(
     # Last, because what is in the folder before is listed in its manifest, and a card may be edited.
     write_card(run, store, module)
     return run
+
+
+def _build(model: Translated, store: SequenceStore) -> EncoderModule:
+    numbers = torch.from_numpy(_numbers(store).copy())
+    model.state["items.weight"][1:] = model.state["items.weight"][numbers]
+    with torch.random.fork_rng(devices=[]):
+        module = model.config.build(store.n_items)
+    module.load_state_dict(model.state)
+    return module
 
 
 def _require_items(model: Translated, store: SequenceStore, where: str) -> None:
