@@ -147,6 +147,16 @@ def test_no_users_one_user_and_users_of_whom_nothing_is_known(world):
     assert value(alone, "pairs", "alignment") is not None
 
 
+def test_of_several_vectors_each_counts_on_its_own(world):
+    store, users, items = world
+    several = table(users.vectors[:20], users.ids[:20])
+    # What encoders of several interests make: [n, interests, dim].
+    object.__setattr__(several, "vectors", users.vectors.reshape(20, 2, 6))
+    found, wanted = health(several, items, store), health(users, items)
+    assert [one for one in found if one.group == "users"] == [one for one in wanted if one.group == "users"]
+    assert {one.group for one in found} == {"users", "items"}
+
+
 def test_equal_vectors_are_told_as_such(world):
     store, _, _ = world
     found = {one.name: one for one in health(table(np.ones((40, 6)), store.users.ids))}

@@ -12,7 +12,7 @@ from usermodel.errors import ConfigError
 from usermodel.manifest import Manifest
 from usermodel.metrics.embedding_health import moments
 from usermodel.report.description import Description, spread
-from usermodel.report.health import health
+from usermodel.report.health import flat, health
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -28,9 +28,9 @@ def describe_embeddings(path: Path, found: Manifest, store: SequenceStore | None
     if store is not None and items is None:
         do = "Embed into a folder (-o NAME), which holds the item vectors too."
         raise ConfigError("--store", expected="it beside item vectors", found="a file of users alone", do=do)
-    seen = moments(users.to_numpy())
+    seen = moments(flat(users))
     facts = dict(found.meta) | spread("norm", seen.norms)
-    facts["empty_histories"] = len(users) - seen.n
+    facts["empty_histories"] = int((seen.norms.reshape(len(users), -1) == 0).all(axis=1).sum())
     bars = {"length of the vectors": _bars(seen.norms)}
     return Description(found.kind, facts, bars, health(users, items, store, seen=seen))
 

@@ -14,6 +14,7 @@ from usermodel.metrics.rows import sample
 from usermodel.report.advice import Finding
 from usermodel.report.description import Description
 from usermodel.report.figures import embedding_map, histogram, spectrum
+from usermodel.report.health import flat
 from usermodel.report.html import Definitions, Figure, Section, Table, write_report
 from usermodel.report.project import project_2d
 from usermodel.version import VERSION
@@ -44,7 +45,7 @@ def _lead(findings: Sequence[Finding]) -> str:
 
 
 def _pictures(users: EmbeddingTable) -> list[Figure]:
-    seen = moments(users.to_numpy())
+    seen = moments(flat(users))
     pictures = []
     if seen.n:
         pictures.append(
@@ -87,9 +88,11 @@ def write_embeddings_page(path: Path, description: Description, users: Embedding
 
 def _map(users: EmbeddingTable) -> list[Section]:
     rows = sample(np.arange(len(users)), _MOST, 0)
-    if not len(rows):
+    vectors = users.to_numpy()
+    # A dot is one vector: of users with several there is no map.
+    if not len(rows) or vectors.ndim != 2:
         return []
-    view = project_2d(users.to_numpy()[rows])
+    view = project_2d(vectors[rows])
     columns = users.columns
     events = columns["n_events"].to_numpy()[rows] if "n_events" in columns.columns else None
     labels = ["user"] * len(rows) if events is None else [_events(int(n)) for n in events]

@@ -1,6 +1,7 @@
 """Health of exported vectors: the figures of `usermodel.metrics` that the tables at hand allow.
 
-Positive pairs for the alignment are a user and the item of the latest event that the user's vector has seen.
+Positive pairs for the alignment are a user and the item of the latest event that the user's vector has seen. Where a user has
+several vectors, each of them counts on its own, and there is no alignment, because nothing says which one an item belongs to.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from numpy import ndarray
 
 from usermodel.embedding_table import EmbeddingTable
@@ -44,25 +45,31 @@ def health(
         MismatchError: The store shares no user, or no item, with the tables.
         DataError: The store has ids of another type.
     """
-    found = _table("users", users, seen or moments(users.to_numpy()))
+    found = _table("users", flat(users), seen or moments(flat(users)))
     if items is None:
         return found
-    of_items = moments(items.to_numpy())
-    found += _table("items", items, of_items)
+    of_items = moments(flat(items))
+    found += _table("items", flat(items), of_items)
     if store is not None:
-        found += _popularity(items, of_items, store) + _alignment(users, items, store)
+        found += _popularity(items, of_items, store)
+        found += _alignment(users, items, store) if users.to_numpy().ndim == 2 else []
     return found
 
 
-def _table(group: str, table: EmbeddingTable, seen: Moments) -> list[Finding]:
-    vectors, dim = table.to_numpy(), float(table.dim)
+def flat(table: EmbeddingTable) -> Float[ndarray, "n dim"]:
+    """One row for each vector, also where an id has several."""
+    return table.to_numpy().reshape(-1, table.to_numpy().shape[-1])
+
+
+def _table(group: str, vectors: Float[ndarray, "n dim"], seen: Moments) -> list[Finding]:
+    dim = vectors.shape[1]
     twice = duplicates(vectors)
     figures: list[tuple[str, float | None, float | None, str]] = [
-        ("effective_rank", seen.effective_rank(), dim, "dimensions"),
-        ("uniformity", uniformity(vectors), even_uniformity(table.dim), "even"),
+        ("effective_rank", seen.effective_rank(), float(dim), "dimensions"),
+        ("uniformity", uniformity(vectors), even_uniformity(dim), "even"),
         ("shared_length", seen.shared_length(), None, ""),
         ("norm_variation", seen.norm_variation(), None, ""),
-        ("dead_dimensions", seen.dead_dimensions(), dim, "dimensions"),
+        ("dead_dimensions", seen.dead_dimensions(), float(dim), "dimensions"),
         ("near_duplicates", twice.near if twice else None, None, ""),
         ("exact_duplicates", twice.exact if twice else None, None, ""),
     ]
