@@ -30,7 +30,8 @@ def describe_embeddings(path: Path, found: Manifest, store: SequenceStore | None
         raise ConfigError("--store", expected="it beside item vectors", found="a file of users alone", do=do)
     seen = moments(flat(users))
     facts = dict(found.meta) | spread("norm", seen.norms)
-    facts["empty_histories"] = int((seen.norms.reshape(len(users), -1) == 0).all(axis=1).sum())
+    vectors = users.to_numpy()
+    facts["empty_histories"] = len(users) - int(vectors.any(axis=tuple(range(1, vectors.ndim))).sum())
     bars = {"length of the vectors": _bars(seen.norms)}
     return Description(found.kind, facts, bars, health(users, items, store, seen=seen))
 
