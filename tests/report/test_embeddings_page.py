@@ -9,6 +9,7 @@ from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.files import load_table, save_tables
 from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.report.describe import describe
+from usermodel.report.embeddings import main_table
 from usermodel.report.embeddings_page import _events, write_embeddings_page
 from usermodel.report.figures import spectrum
 
@@ -47,9 +48,23 @@ def test_a_folder_has_health_of_users_and_items(tmp_path, form):
 def test_a_file_of_users_has_no_health_of_items_and_no_use_for_a_store(tmp_path):
     assert set(described(tmp_path / "users.parquet").to_dict()["health"]) == {"users"}
     with pytest.raises(
-        ConfigError, match="--store: expected it beside item vectors; found a file of users alone"
+        ConfigError, match="--store: expected it beside item vectors; found vectors of users alone"
     ):
         describe(tmp_path / "users.parquet", store=object())
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "npy", "safetensors"])
+@pytest.mark.parametrize("which", ["users", "items"])
+def test_a_table_alone_is_told_as_what_it_is(tmp_path, which, suffix):
+    path = tmp_path / f"table.{suffix}"
+    table = dict(zip(("users", "items"), tables(), strict=True))[which]
+    table.save(path)
+    found = describe(path)
+    assert set(found.to_dict()["health"]) == {which}
+    write_embeddings_page(tmp_path / "page.html", found, main_table(path, manifest.read(path)), "one")
+    page = (tmp_path / "page.html").read_text()
+    assert f"A map of the {which}" in page
+    assert ("coloured by the number of events" in page) == (which == "users")
 
 
 def test_a_store_beside_something_else_is_refused(tmp_path):

@@ -90,10 +90,11 @@ def describe(
 
 
 def _page(path: Path, html: Path, found: Description) -> None:
-    from usermodel.embeddings.files import load_table
+    from usermodel import manifest
+    from usermodel.report.embeddings import main_table
     from usermodel.report.embeddings_page import write_embeddings_page
 
-    write_embeddings_page(html, found, load_table(path), path.name)
+    write_embeddings_page(html, found, main_table(path, manifest.read(path)), path.name)
     common.say(f"wrote {html}")
 
 

@@ -14,7 +14,7 @@ from usermodel.metrics.rows import sample
 from usermodel.report.advice import Finding
 from usermodel.report.description import Description
 from usermodel.report.figures import embedding_map, histogram, spectrum
-from usermodel.report.health import flat
+from usermodel.report.health import flat, of_what
 from usermodel.report.html import Definitions, Figure, Section, Table, write_report
 from usermodel.report.project import project_2d
 from usermodel.version import VERSION
@@ -34,14 +34,14 @@ def health_section(users: EmbeddingTable, findings: Sequence[Finding]) -> Sectio
     rows = [one.row() for one in findings]
     note = "Bounds of the advice are rules of thumb. Vectors of zeros (users of whom nothing is known) are left out."
     parts = [Table(columns, rows, "Health of the vectors", note)]
-    return Section("Are the vectors healthy?", _lead(findings), [*parts, *_pictures(users)])
+    return Section("Are the vectors healthy?", _lead(of_what(users), findings), [*parts, *_pictures(users)])
 
 
-def _lead(findings: Sequence[Finding]) -> str:
-    ranks = [one for one in findings if one.group == "users" and one.name == "effective_rank"]
+def _lead(what: str, findings: Sequence[Finding]) -> str:
+    ranks = [one for one in findings if (one.group, one.name) == (what, "effective_rank")]
     if not ranks or ranks[0].reference is None:
         return "There are fewer than two vectors to compare."
-    return f"User vectors differ along {ranks[0].value:.1f} of {ranks[0].reference:.0f} dimensions (effective rank)."
+    return f"Vectors of {what} differ along {ranks[0].value:.1f} of {ranks[0].reference:.0f} dimensions (effective rank)."
 
 
 def _pictures(users: EmbeddingTable) -> list[Figure]:
@@ -50,9 +50,9 @@ def _pictures(users: EmbeddingTable) -> list[Figure]:
     if seen.n:
         pictures.append(
             Figure(
-                histogram(seen.norms[seen.norms > 0], "length of the vector"),
-                "Lengths of the user vectors.",
-                "Histogram of the lengths of the user vectors.",
+                histogram(seen.norms[seen.norms > 0], "length of the vector", counted=of_what(users)),
+                f"Lengths of the vectors of {of_what(users)}.",
+                f"Histogram of the lengths of the vectors of {of_what(users)}.",
             )
         )
     return pictures + _spectrum(seen)
@@ -72,11 +72,11 @@ def write_embeddings_page(path: Path, description: Description, users: Embedding
     Args:
         path: The file.
         description: What was found.
-        users: The user vectors it was found in.
+        users: The vectors it was found in; of items where there are no others.
         name: Of the embeddings, for the title.
     """
     sections = [health_section(users, description.health), *_map(users), _facts(description)]
-    lead = f"{len(users):,} user vectors of {users.dim} numbers."
+    lead = f"{len(users):,} {of_what(users)}, in vectors of {users.dim} numbers."
     write_report(
         path,
         f"Embeddings: {name}",
@@ -93,15 +93,18 @@ def _map(users: EmbeddingTable) -> list[Section]:
     if not len(rows) or vectors.ndim != 2:
         return []
     view = project_2d(vectors[rows])
-    columns = users.columns
-    events = columns["n_events"].to_numpy()[rows] if "n_events" in columns.columns else None
-    labels = ["user"] * len(rows) if events is None else [_events(int(n)) for n in events]
-    lead = (
-        f"Each dot is one of {len(rows):,} of {len(users):,} users, coloured by the user's number of events."
-    )
-    picture = embedding_map(view.points, labels, "User embeddings by number of events", axes_names=view.axes)
-    alt = "Scatter plot of user embeddings in two dimensions, coloured by number of events."
-    return [Section("A map of the users", lead, [Figure(picture, view.caption, alt)])]
+    what, lead = of_what(users), f"Each dot is one of {len(rows):,} of {len(users):,} {of_what(users)}"
+    if "n_events" in users.columns.columns:
+        labels = [_events(int(n)) for n in users.columns["n_events"].to_numpy()[rows]]
+        lead, title = (
+            f"{lead}, coloured by the number of events.",
+            f"Embeddings of {what} by number of events",
+        )
+    else:
+        labels, lead, title = [what] * len(rows), f"{lead}.", f"Embeddings of {what}"
+    picture = embedding_map(view.points, labels, title, axes_names=view.axes)
+    alt = f"Scatter plot of embeddings of {what} in two dimensions."
+    return [Section(f"A map of the {what}", lead, [Figure(picture, view.caption, alt)])]
 
 
 def _events(n: int) -> str:

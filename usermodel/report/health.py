@@ -35,7 +35,7 @@ def health(
     A figure that needs what is not there, such as two vectors, is left out.
 
     Args:
-        users: User vectors; ``n_events`` among their columns says how much of the store they have seen.
+        users: User vectors, or item vectors where there are no others; ``n_events`` among their columns says how much of the store they have seen.
         items: Item vectors of the same encoder.
         store: What the vectors were made from, or what it has grown into.
         seen: Moments of the user vectors, if they are known already.
@@ -45,7 +45,7 @@ def health(
         MismatchError: The store shares no user, or no item, with the tables.
         DataError: The store has ids of another type.
     """
-    found = _table("users", flat(users), seen or moments(flat(users)))
+    found = _table(of_what(users), flat(users), seen or moments(flat(users)))
     if items is None:
         return found
     of_items = moments(flat(items))
@@ -54,6 +54,11 @@ def health(
         found += _popularity(items, of_items, store)
         found += _alignment(users, items, store) if users.to_numpy().ndim == 2 else []
     return found
+
+
+def of_what(table: EmbeddingTable) -> str:
+    """``users`` or ``items``."""
+    return f"{table.name.removesuffix('_id')}s"
 
 
 def flat(table: EmbeddingTable) -> Float[ndarray, "n dim"]:
