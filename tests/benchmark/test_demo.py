@@ -56,6 +56,9 @@ def test_the_report_is_one_file_that_names_every_method(demo):
         "random encoder",
         "planted truth",
         "NDCG@10",
+        "effective_rank",
+        "popularity_r2",
+        "alignment",
     ):
         assert word in page
     assert "http://www.w3.org" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "").replace(

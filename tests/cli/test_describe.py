@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from usermodel.cli.main import main
+from usermodel.embedding_table import EmbeddingTable
+from usermodel.embeddings.files import save_tables
 from usermodel.events.splits_table import write_split
 from usermodel.store.build import build_store
 
@@ -124,3 +126,56 @@ def test_the_rounds_of_the_k_core_are_a_table(tmp_path, capsys, monkeypatch):
         ]
         tables.append([[int(cell) for cell in row] for row in cells[:2]])
     assert tables[0] == tables[1] == [[1, 0, 1, 1], [2, 1, 0, 1]]
+
+
+@pytest.fixture(scope="module")
+def embeddings(tmp_path_factory):
+    """A store, and vectors of its users and items drawn at random."""
+    folder = tmp_path_factory.mktemp("embeddings")
+    store, rng = make(folder / "store"), np.random.default_rng(0)
+    counts = pl.DataFrame({"n_events": np.diff(store.offsets)})
+    vectors = [rng.normal(size=(n, 4)).astype(np.float32) for n in (store.n_users, store.n_items)]
+    users = EmbeddingTable(store.users.ids, vectors[0], "hash", counts)
+    items = EmbeddingTable(store.vocabulary.ids, vectors[1], "hash", name="item_id")
+    save_tables(folder / "vectors", users, items)
+    save_tables(folder / "users.parquet", users, items)
+    return folder
+
+
+def test_health_of_embeddings_as_json_table_and_page(embeddings, tmp_path, capsys, monkeypatch):
+    words = ("describe", embeddings / "vectors", "--store", embeddings / "store")
+    code, out, err = run(capsys, monkeypatch, *words, "--json", "--html", tmp_path / "page.html")
+    assert code == 0
+    found = json.loads(out)
+    assert set(found["health"]) == {"users", "items", "pairs"}
+    assert 0 < found["health"]["pairs"]["alignment"]["value"] < 4
+    assert "page.html" in err
+    assert "effective_rank" in (tmp_path / "page.html").read_text()
+    code, out, _ = run(capsys, monkeypatch, *words)
+    assert code == 0
+    assert "Health of the vectors" in out
+    code, out, _ = run(capsys, monkeypatch, "describe", embeddings / "users.parquet", "--json")
+    assert set(json.loads(out)["health"]) == {"users"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["users.parquet", "--store", "store"], "--store: expected it beside item vectors"),
+        (["store", "--store", "store"], "--store: expected it beside embeddings; found a store"),
+        (["vectors", "--store", "none"], "none: expected a store; found nothing there"),
+        (["store", "--html", "page.html"], "--html: expected it beside embeddings; found a store"),
+        (
+            ["store", "--check-leakage", "--html", "page.html"],
+            "--check-leakage: expected no --store or --html",
+        ),
+        (["vectors", "--html", "vectors"], "expected the name of a file; found a folder"),
+    ],
+)
+def test_options_that_do_not_fit_end_with_code_2(embeddings, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(embeddings)
+    code, out, err = run(capsys, monkeypatch, "describe", *words)
+    assert code == 2
+    assert message in err
+    assert out == ""
+    assert not (embeddings / "page.html").exists()

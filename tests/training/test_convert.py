@@ -240,3 +240,17 @@ def test_the_vocabulary_of_the_run_is_that_of_the_store(tmp_path, store):
     vectors = encoder.items().to_polars().with_columns(pl.col("item_id").cast(pl.Int64)).sort("item_id")
     assert torch.equal(torch.tensor(vectors["embedding"].to_list()), weights[1:-1])
     assert torch.equal(encoder.module.items.weight[0], weights[0])
+
+
+def test_the_card_of_a_converted_encoder_says_so_and_claims_nothing(tmp_path, store):
+    save_file(sas_weights(), tmp_path / "sas.pt")
+    run = convert(tmp_path / "sas.pt", store, tmp_path / "run")
+    text = (run.path / "encoder" / "README.md").read_text()
+    assert "converted from a checkpoint" in text
+    assert f"| sha256 | {run.meta['converted_from']['sha256']} |" in text
+    assert "Validation: not measured." in text
+    assert "Not trained here." in text
+    assert "usermodel pretrain" not in text
+    assert "encoder/README.md" not in manifest.read(run.path, verify=True).files
+    again = convert(tmp_path / "sas.pt", store, tmp_path / "again")
+    assert (again.path / "encoder" / "README.md").read_text() == text

@@ -22,6 +22,7 @@ from usermodel.events.readers import read_events
 from usermodel.events.simulate import SimulateConfig, simulate
 from usermodel.loader import generator
 from usermodel.recipes.autoregressive import next_item
+from usermodel.report.health import health
 from usermodel.retrieval.item_index import ItemIndex
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
@@ -108,7 +109,8 @@ def run_demo(
     demo.scores = _compare(store, run, encoder)
     demo.ceiling = _ceiling(logs, store)
     clock.begin("report")
-    numbers = DemoNumbers(demo.scores, demo.ceiling, demo.recommendations, demo.seconds)
+    found = health(users, encoder.items(), store)
+    numbers = DemoNumbers(demo.scores, demo.ceiling, demo.recommendations, demo.seconds, found)
     write_demo_report(demo.report, numbers, run, users, _last_intent(logs))
     clock.end()
     return demo

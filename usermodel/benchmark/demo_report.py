@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from usermodel.embedding_table import EmbeddingTable
+from usermodel.report.advice import Finding
+from usermodel.report.embeddings_page import health_section
 from usermodel.report.figures import embedding_map, learning_curve, metric_bars
 from usermodel.report.html import Code, Definitions, Figure, Section, Table, Text, write_report
 from usermodel.report.project import map_neighbours
@@ -28,12 +30,14 @@ class DemoNumbers:
         ceiling: Metrics of the scorer that knows the planted truth.
         recommendations: Top items of some users, with titles.
         seconds: Stage -> wall time.
+        health: Figures about the vectors.
     """
 
     scores: Mapping[str, Sequence[TaskResult]]
     ceiling: Mapping[str, float]
     recommendations: pl.DataFrame
     seconds: Mapping[str, float]
+    health: Sequence[Finding]
 
 
 def write_demo_report(
@@ -59,6 +63,7 @@ def write_demo_report(
         _comparison(numbers),
         _training(run),
         _map(users, intents),
+        health_section(users, numbers.health),
         _recommendations(numbers),
         _making(numbers, run),
     ]
@@ -144,7 +149,8 @@ def _making(numbers: DemoNumbers, run: Run) -> Section:
     commands = """usermodel simulate -o logs
 usermodel ingest logs/events.parquet -o store
 usermodel pretrain store -o run
-usermodel embed run store -o users.parquet
+usermodel embed run store -o vectors
+usermodel describe vectors --store store
 usermodel index run -o index
 usermodel recommend run store --users u000000 -k 5
 usermodel evaluate run store"""

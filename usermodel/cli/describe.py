@@ -10,6 +10,7 @@ import typer
 from usermodel.cli import common
 
 if TYPE_CHECKING:
+    from usermodel.report.description import Description
     from usermodel.store.leakage import LeakageReport
     from usermodel.store.sequence_store import SequenceStore
 
@@ -36,28 +37,65 @@ def describe(
             show_default=False,
         ),
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of embeddings in a folder: the store they were made from, for alignment and popularity.",
+            show_default=False,
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Of embeddings: also write a page with pictures.", show_default=False
+        ),
+    ] = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Show what an artefact holds, with a picture of its distributions. Every checksum is compared first."""
+    """Show what an artefact holds, with a picture of its distributions. Every checksum is compared first.
+
+    Of embeddings also how healthy they are, each figure with a line of advice.
+    """
     from usermodel import manifest
     from usermodel.errors import ConfigError
     from usermodel.report.describe import describe as look
+    from usermodel.store.sequence_store import SequenceStore
 
     if check_leakage:
+        if store is not None or html is not None:
+            do = "Drop one of the two."
+            raise ConfigError("--check-leakage", expected="no --store or --html", found="both", do=do)
         _prove(path, split or "leave-last-out", as_json)
         return
     if split is not None:
         do = "Add --check-leakage, or drop --split."
         raise ConfigError("--split", expected="--check-leakage beside it", found="none", do=do)
-    manifest.read(path, verify=True)
-    found = look(path)
+    kind = manifest.read(path, verify=True).kind
+    if html is not None and kind != "embeddings":
+        do = "Name embeddings, or drop --html."
+        raise ConfigError("--html", expected="it beside embeddings", found=f"a {kind}", do=do)
+    found = look(path, None if store is None else SequenceStore.open(store, verify=True))
+    if html is not None:
+        _page(path, html, found)
     if as_json:
-        common.print_json({"kind": found.kind} | found.facts)
+        common.print_json(found.to_dict())
         return
     common.print_table(f"{path}: {found.kind}", ["", ""], _rows(found.facts))
     common.print_k_core(found.facts.get("k_core", {}).get("rounds", []))
+    if found.health:
+        columns = ["vectors", "figure", "value", "beside", "what to make of it"]
+        common.print_table("Health of the vectors", columns, [one.row() for one in found.health])
     for title, bars in found.pictures.items():
         common.print_bars(title, bars)
+
+
+def _page(path: Path, html: Path, found: Description) -> None:
+    from usermodel import manifest
+    from usermodel.report.embeddings import main_table
+    from usermodel.report.embeddings_page import write_embeddings_page
+
+    write_embeddings_page(html, found, main_table(path, manifest.read(path)), path.name)
+    common.say(f"wrote {html}")
 
 
 def _prove(path: Path, split: str, as_json: bool) -> None:

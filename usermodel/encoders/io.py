@@ -1,4 +1,7 @@
-"""An encoder as a folder: config.json, model.safetensors, vocabulary.parquet, manifest.json. No pickle anywhere."""
+"""An encoder as a folder: config.json, model.safetensors, vocabulary.parquet, manifest.json. No pickle anywhere.
+
+A README.md beside them is the model card. No manifest lists it, so it may be edited or missing.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ from usermodel.errors import ConfigError, IntegrityError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
 
 KIND: Final = "encoder"
+#: What loading reads and checksums cover; a run lists them in its own manifest too.
+FILES: Final = ("config.json", "model.safetensors", "vocabulary.parquet", manifest.NAME)
+CARD: Final = "README.md"
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,11 @@ def save(
         save_file(plain_weights(module), draft.path / "model.safetensors")
         vocabulary.save(draft.path / "vocabulary.parquet")
         draft.meta.update(meta or {}, vocabulary_hash=vocabulary.hash)
+
+
+def write_card(folder: Path, text: str) -> None:
+    """Put the model card beside a saved encoder; an older one is replaced."""
+    manifest.write_text(folder / CARD, text)
 
 
 def load(

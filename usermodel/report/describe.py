@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,40 +13,37 @@ import polars as pl
 from numpy import ndarray
 
 from usermodel import manifest
-from usermodel.embeddings.files import load_table
+from usermodel.embeddings.files import KIND as EMBEDDINGS
+from usermodel.errors import ConfigError
 from usermodel.events.event_log import EventLog
+from usermodel.report.description import Description, spread
+from usermodel.report.embeddings import describe_embeddings
 from usermodel.schema import ITEM, TIME, USER, feature_names, has_codes
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.run import Run
 
 
-@dataclass(frozen=True)
-class Description:
-    """Facts for machines and pictures for people.
-
-    Attributes:
-        kind: What the artefact is.
-        facts: Flat, JSON-ready.
-        pictures: Title -> one (label, count) per bar.
-    """
-
-    kind: str
-    facts: dict[str, Any]
-    pictures: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-
-
-def describe(path: str | Path) -> Description:
+def describe(path: str | Path, store: SequenceStore | None = None) -> Description:
     """Describe any artefact of this package.
+
+    Args:
+        path: The artefact.
+        store: For embeddings: what they were made from, for the figures that need events.
 
     Raises:
         MissingError: Nothing there, or nothing of ours.
+        ConfigError: A store for something that is no folder of embeddings.
+        NumericError: An embedding is not finite.
     """
     found = manifest.read(path)
-    tell = _TELL.get(found.kind, _plain)
-    description = tell(Path(path), found)
-    return Description(
-        found.kind, description.facts | {"content_hash": found.content_hash}, description.pictures
-    )
+    if found.kind == EMBEDDINGS:
+        description = describe_embeddings(Path(path), found, store)
+    elif store is not None:
+        do = "Name embeddings, or leave the store out."
+        raise ConfigError("--store", expected=f"it beside {EMBEDDINGS}", found=f"a {found.kind}", do=do)
+    else:
+        description = _TELL.get(found.kind, _plain)(Path(path), found)
+    return replace(description, facts=description.facts | {"content_hash": found.content_hash})
 
 
 def _plain(path: Path, found: manifest.Manifest) -> Description:
@@ -65,7 +62,7 @@ def _store(path: Path, found: manifest.Manifest) -> Description:
         for key in ("n_users", "n_items", "n_events", "time_kind", "user_type", "item_type", "features")
     }
     facts["columns"] = {name: _column(store, name) for name in store.features}
-    facts |= _spread("history_length", lengths) | _spread("item_events", counts)
+    facts |= spread("history_length", lengths) | spread("item_events", counts)
     facts["item_events_share_of_top_1_percent"] = _top_share(counts)
     if store.time_kind == "utc":
         facts |= {"first_event": _clock(int(store.times.min())), "last_event": _clock(int(store.times.max()))}
@@ -122,7 +119,7 @@ def _log(path: Path, found: manifest.Manifest) -> Description:
         }
         for name in names
     }
-    facts |= _spread("history_length", users) | _spread("item_events", items)
+    facts |= spread("history_length", users) | spread("item_events", items)
     if found.meta.get("time_kind", "utc") == "utc":
         facts |= {"first_event": _clock(span["a"][0]), "last_event": _clock(span["b"][0])}
     return Description(found.kind, facts, {"events per user": _bars(users), "events per item": _bars(items)})
@@ -141,39 +138,12 @@ def _run(path: Path, found: manifest.Manifest) -> Description:
     return Description("run", facts, {"training loss x 1000": losses[::step]})
 
 
-def _embeddings(path: Path, found: manifest.Manifest) -> Description:
-    table = load_table(path)
-    vectors = np.asarray(table.vectors, dtype=np.float64)
-    facts = dict(found.meta) | _spread("norm", np.linalg.norm(vectors, axis=1))
-    facts["empty_histories"] = int((~vectors.any(axis=1)).sum())
-    norms = np.linalg.norm(vectors, axis=1)
-    counts, edges = np.histogram(norms, bins=10)
-    bars = [
-        (f"{low:.2f} - {high:.2f}", int(n))
-        for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
-    ]
-    return Description("embeddings", facts, {"length of the vectors": bars})
-
-
 _TELL: Final[dict[str, Callable[[Path, manifest.Manifest], Description]]] = {
     "store": _store,
     "event-log": _log,
     "simulated-logs": _log,
     "run": _run,
-    "embeddings": _embeddings,
 }
-
-
-def _spread(name: str, values: ndarray) -> dict[str, float]:
-    """Mean, median, 99th percentile and extremes."""
-    facts = {
-        "min": values.min(),
-        "median": np.median(values),
-        "mean": values.mean(),
-        "p99": np.quantile(values, 0.99),
-        "max": values.max(),
-    }
-    return {f"{name}_{key}": round(float(value), 4) for key, value in facts.items()}
 
 
 def _top_share(counts: ndarray) -> float:

@@ -7,5 +7,6 @@ from usermodel.report.bars import MetricRow, metric_bars
 from usermodel.report.curves import learning_curve
 from usermodel.report.distribution import histogram
 from usermodel.report.scatter import embedding_map
+from usermodel.report.spectrum import spectrum
 
-__all__ = ["MetricRow", "embedding_map", "histogram", "learning_curve", "metric_bars"]
+__all__ = ["MetricRow", "embedding_map", "histogram", "learning_curve", "metric_bars", "spectrum"]

@@ -18,6 +18,7 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.encoders.weights_file import read_weights
 from usermodel.errors import DataError, MismatchError
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.card import write_card
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import KIND, Run, write_history, write_recipe
 from usermodel.version import VERSION
@@ -59,11 +60,7 @@ def convert(
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(Path(store))
     model = translate(read_weights(path), str(path), heads=heads, max_history=max_history)
     _require_items(model, store, str(path))
-    numbers = torch.from_numpy(_numbers(store).copy())
-    model.state["items.weight"][1:] = model.state["items.weight"][numbers]
-    with torch.random.fork_rng(devices=[]):
-        module = model.config.build(store.n_items)
-    module.load_state_dict(model.state)
+    module = _build(model, store)
     recipe = Recipe(encoder=model.config)
     origin = {"name": path.name, "sha256": manifest.sha256(path), "family": model.family}
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
@@ -72,7 +69,19 @@ def convert(
         facts = {"split": recipe.data.split.kind, "converted_from": origin}
         io.save(draft.path / "encoder", module, model.config, store.vocabulary, meta=facts)
         draft.meta.update(_meta(module, store), **facts)
-    return Run(out, recipe, draft.meta)
+    run = Run(out, recipe, draft.meta)
+    # Last, because what is in the folder before is listed in its manifest, and a card may be edited.
+    write_card(run, store, module)
+    return run
+
+
+def _build(model: Translated, store: SequenceStore) -> EncoderModule:
+    numbers = torch.from_numpy(_numbers(store).copy())
+    model.state["items.weight"][1:] = model.state["items.weight"][numbers]
+    with torch.random.fork_rng(devices=[]):
+        module = model.config.build(store.n_items)
+    module.load_state_dict(model.state)
+    return module
 
 
 def _require_items(model: Translated, store: SequenceStore, where: str) -> None:

@@ -24,6 +24,7 @@ from usermodel.errors import ConfigError, DataError, MismatchError, OutputExists
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training import optimiser
+from usermodel.training.card import write_card
 from usermodel.training.logs import require_log
 from usermodel.training.loop import Loop
 from usermodel.training.processes import Team
@@ -140,7 +141,7 @@ def _train(loop: Loop, validate: Validate | None, on_progress: OnProgress | None
         for sentence in loop.restore():
             warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=4)
         loop.run(agree(loop.team, loop.store, loop.split, loop.recipe, validate), on_progress)
-        return _finish(loop)
+        return _finish(loop, own_validation=validate is not None)
 
 
 def _holds_something(folder: Path) -> bool:
@@ -264,7 +265,7 @@ def _stoppable(loop: Loop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _finish(loop: Loop) -> Run:
+def _finish(loop: Loop, *, own_validation: bool) -> Run:
     state, store = loop.state, loop.store
     meta = {
         "store": {"path": str(store.path), "content_hash": store.content_hash},
@@ -290,5 +291,7 @@ def _finish(loop: Loop) -> Run:
         return run
     facts = {"split": loop.split.name}
     io.save(loop.folder / "encoder", loop.encoder, loop.recipe.encoder, store.vocabulary, meta=facts)
-    manifest.seal(loop.folder, KIND, meta, parts=("config.json", "metrics.csv", "encoder"))
+    write_card(run, store, loop.encoder, own_validation=own_validation)
+    listed = [f"encoder/{name}" for name in io.FILES]
+    manifest.seal(loop.folder, KIND, meta, parts=("config.json", "metrics.csv", *listed))
     return run
