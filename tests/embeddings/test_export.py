@@ -328,6 +328,7 @@ def test_an_encoder_folder_alone_is_enough(made, tmp_path):
         "model.safetensors",
         "vocabulary.parquet",
         "manifest.json",
+        "README.md",
     }
     with pytest.raises(OutputExistsError):
         encoder.save_pretrained(tmp_path / "elsewhere")

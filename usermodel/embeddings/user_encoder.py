@@ -85,6 +85,8 @@ class UserEncoder:
                 (draft.path / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, draft.path / name)
             draft.meta.update(found.meta)
+        if (source / io.CARD).is_file():
+            io.write_card(Path(path), (source / io.CARD).read_text(encoding="utf-8"))
 
     @property
     def device(self) -> torch.device:
