@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 
@@ -15,7 +15,7 @@ from usermodel.encoders.encode import encode
 from usermodel.errors import MismatchError
 from usermodel.store.append import GROWN_FROM
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.tasks.next_item import NextItem
+from usermodel.tasks.next_item import NextItem, NextItemOptions
 from usermodel.tasks.protocol import TaskResult
 from usermodel.training.run import Run
 
@@ -27,6 +27,7 @@ def evaluate(
     part: Literal["valid", "test"] = "test",
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[NextItemOptions],
 ) -> list[TaskResult]:
     """Score a run on the next-item task.
 
@@ -36,19 +37,21 @@ def evaluate(
         part: ``test`` or ``valid``.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (users encoded, users in all).
+        **options: ``metrics``, ``by``, ``as_`` and ``interval`` of `NextItem`.
 
     Returns:
-        One row per metric.
+        One row per metric, then one per metric and group.
 
     Raises:
+        ConfigError: Options that `NextItem` refuses.
         MismatchError: Another store, or cuts that move as a store grows: its targets may have been training data.
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
+    task = NextItem(part=part, split=run.recipe.data.split, **options)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
     _require_untrained_targets(run, store)
-    task = NextItem(part=part, split=run.recipe.data.split)
     return evaluate_encoder(encoder, store, task, on_progress=on_progress)
 
 
@@ -91,12 +94,22 @@ def evaluate_encoder(
 
 
 def flat(results: list[TaskResult], **facts: Any) -> dict[str, Any]:
-    """One flat object for machines: metric values beside ``n``, ``n_unknown_targets``, intervals and definitions."""
-    values: dict[str, Any] = {result.metric: result.value for result in results}
-    intervals = {result.metric: [result.low, result.high] for result in results}
-    definitions = {result.metric: result.definition for result in results}
-    counts = {"n": results[0].n, "n_unknown_targets": results[0].n_unknown_targets}
-    return values | facts | counts | {"intervals": intervals, "definitions": definitions}
+    """One flat object for machines: metric values beside ``n``, ``n_unknown_targets``, intervals and definitions.
+
+    Rows of groups, if there are any, are under ``by`` and the name of the breakdown, lowest group first.
+    """
+    whole = [result for result in results if not result.by]
+    values: dict[str, Any] = {result.metric: result.value for result in whole}
+    intervals = {result.metric: [result.low, result.high] for result in whole}
+    definitions = {result.metric: result.definition for result in whole}
+    counts = {"n": max(result.n for result in whole), "n_unknown_targets": whole[0].n_unknown_targets}
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        if result.by:
+            row = {key: value for key, value in result.row().items() if key not in ("by", "definition")}
+            groups.setdefault(result.by, []).append(row)
+    by = {"by": groups} if groups else {}
+    return values | facts | counts | {"intervals": intervals, "definitions": definitions} | by
 
 
 def facts(run: Run, store: SequenceStore) -> dict[str, Any]:

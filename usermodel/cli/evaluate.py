@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from usermodel.cli import common
+
+if TYPE_CHECKING:
+    from usermodel.tasks.next_item import NextItemOptions
+    from usermodel.tasks.protocol import TaskResult
 
 
 def evaluate(
@@ -18,6 +23,28 @@ def evaluate(
     part: Annotated[
         Literal["test", "valid"], typer.Option(help="Which targets of the run's split.")
     ] = "test",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="With commas: hit@K recall@K ndcg@K map@K mrr@K mrr auc gauc, and of lists, which score everything once more: "
+            "coverage@K novelty@K arp@K popularity_bias@K.",
+            show_default="hit@5,ndcg@5,hit@10,ndcg@10,hit@20,ndcg@20,mrr",
+        ),
+    ] = None,
+    by: Annotated[
+        list[Literal["history-length", "popularity"]] | None,
+        typer.Option(
+            help="Also for groups of users: by the length of their history, or by how popular their target is. Repeatable."
+        ),
+    ] = None,
+    as_: Annotated[
+        Literal["recbole", "rectools", "bars"] | None,
+        typer.Option("--as", help="Use the definitions of this tool instead of ours."),
+    ] = None,
+    interval: Annotated[
+        Literal["bootstrap", "normal"], typer.Option(help="How 95 % intervals over users are made.")
+    ] = "bootstrap",
     json_out: Annotated[
         Path | None,
         typer.Option("--json", help="Also write the scores, counts and definitions to this file."),
@@ -31,16 +58,53 @@ def evaluate(
     from usermodel.training.run import Run
 
     allowed = allow_module or []
+    options: NextItemOptions = {"by": tuple(by or ()), "as_": as_, "interval": interval}
+    if metrics is not None:
+        options["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
     opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
     with common.progress("encoding", "users") as update:
-        found = score(finished, opened, part=part, allow_modules=allowed, on_progress=update)
-    rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in found]
-    common.print_table(f"{task}, {part} targets", ["metric", "value", "95 % interval", "users"], rows)
-    common.say(found[0].definition.partition("; ")[2])
-    if unknown := found[0].n_unknown_targets:
-        common.say(f"{unknown:,} of {found[0].n:,} targets are items that the run does not know")
+        found = score(finished, opened, part=part, allow_modules=allowed, on_progress=update, **options)
+    _print(found, f"{task}, {part} targets" + (f", as {as_}" if as_ else ""))
     if json_out is not None:
-        _write(json_out, flat(found, task=task, split=part, **facts(finished, opened)))
+        preset = {"as": as_} if as_ else {}
+        _write(json_out, flat(found, task=task, split=part, **preset, **facts(finished, opened)))
+
+
+def _print(found: Sequence[TaskResult], title: str) -> None:
+    """Tables of the numbers, and below them what they mean."""
+    from usermodel.metrics.groups import COUNTED
+
+    whole = [one for one in found if not one.by]
+    rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in whole]
+    common.print_table(title, ["metric", "value", "95 % interval", "users"], rows)
+    for by, counted in COUNTED.items():
+        groups = sorted((one for one in found if one.by == by), key=lambda one: _order(whole, one))
+        if groups:
+            shown = [
+                (one.metric, one.group, one.value, _interval(one.low, one.high), one.n) for one in groups
+            ]
+            common.print_table(f"by {by}", ["metric", counted, "value", "95 % interval", "users"], shown)
+    _print_definitions(whole)
+    if unknown := whole[0].n_unknown_targets:
+        common.say(
+            f"{unknown:,} of {max(one.n for one in whole):,} targets are items that the run does not know"
+        )
+
+
+def _order(whole: Sequence[TaskResult], one: TaskResult) -> int:
+    """Rows of a metric together; `sorted` leaves groups in their order."""
+    return [row.metric for row in whole].index(one.metric)
+
+
+def _print_definitions(whole: Sequence[TaskResult]) -> None:
+    """What each metric counts, then the rules; rules that several metrics share are printed once."""
+    rules: dict[str, list[str]] = {}
+    for one in whole:
+        counted, _, rule = one.definition.partition("; full ranking")
+        common.say(f"{one.metric}: {counted}")
+        rules.setdefault(f"full ranking{rule}", []).append(one.metric)
+    for rule, names in rules.items():
+        common.say(rule if len(rules) == 1 else f"{', '.join(names)}: {rule}")
 
 
 def _interval(low: float | None, high: float | None) -> str:

@@ -20,7 +20,9 @@ from usermodel.store.sequence_store import SequenceStore
 TILE: Final = 1 << 20
 
 
-def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ranks:
+def rank_targets(
+    scorer: Scorer, store: SequenceStore, examples: Examples, *, exclude_seen: bool = True
+) -> Ranks:
     """Count, for each example, the unseen items that score above and equal to the target.
 
     Seen is the user's whole history before the target, not only the slice that the encoder read. The target is never
@@ -33,6 +35,7 @@ def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ra
         scorer: Scores of all items for some users.
         store: Holds the histories and the targets.
         examples: One target per example, at row ``target_start``.
+        exclude_seen: Leave seen items out; otherwise all items are candidates.
 
     Raises:
         DataError: An example has no target.
@@ -51,18 +54,22 @@ def rank_targets(scorer: Scorer, store: SequenceStore, examples: Examples) -> Ra
         raise DataError("examples", expected="a target for every user", found=found, do=do)
     size = max(1, TILE // store.n_items)
     rows = [np.arange(start, min(start + size, len(examples))) for start in range(0, len(examples), size)]
-    parts = [_count(scorer, store, examples.take(part)) for part in rows]
+    parts = [_count(scorer, store, examples.take(part), exclude_seen) for part in rows]
     counts = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0), dtype=np.int64)
     return Ranks(counts[0], counts[1], store.n_items - counts[2])
 
 
-def _count(scorer: Scorer, store: SequenceStore, examples: Examples) -> Int64[ndarray, "3 n"]:
+def _count(
+    scorer: Scorer, store: SequenceStore, examples: Examples, exclude_seen: bool
+) -> Int64[ndarray, "3 n"]:
     """Items above the target, others equal to it, and items seen."""
     scores = _scores(scorer, store, examples)
     target = store.items[examples.target_start].astype(np.int64) - 1
     wanted = _scores_of(scores, np.arange(len(examples)), target)[:, None]
     higher, equal = (scores > wanted).sum(1).numpy(), (scores == wanted).sum(1).numpy() - 1
     equal += unknown_items(scorer) * (target >= scorer.n_items)
+    if not exclude_seen:
+        return np.stack([higher, equal, np.zeros_like(higher)])
     row, column = seen_items(store, examples)
     keep = column != target[row]
     row, column = row[keep], column[keep]

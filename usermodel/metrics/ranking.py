@@ -7,7 +7,6 @@ list is sorted and no top-k is formed; all metrics come from ``g`` and ``t``.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from usermodel.errors import ConfigError
+from usermodel.metrics.names import RANK_KINDS, parse
 
 
 @dataclass(frozen=True)
@@ -51,47 +51,36 @@ class Ranks:
 
     def ndcg(self, k: int) -> Float64[ndarray, " n"]:
         """``1 / log2(rank + 1)`` within the first ``k``; the ideal is 1, because there is one target."""
-        return self._mean_gain(1.0 / np.log2(np.arange(2, k + 2)))
+        return self._mean_gain(discounts(k))
 
-    def mrr(self) -> Float64[ndarray, " n"]:
-        """``1 / rank`` over all candidates."""
-        longest = int(self.candidates.max()) if len(self) else 1
+    def mrr(self, k: int | None = None) -> Float64[ndarray, " n"]:
+        """``1 / rank`` within the first ``k``, or over all candidates. With one target this is map@k as well."""
+        longest = int(self.candidates.max(initial=1)) if k is None else k
         return self._mean_gain(1.0 / np.arange(1, longest + 1))
 
+    def auc(self) -> Float64[ndarray, " n"]:
+        """Share of the other candidates that score below the target, equal ones counted half; 0 where there is none."""
+        others = self.candidates - 1
+        return np.asarray(1.0 - (self.higher + 0.5 * self.equal + (others == 0)) / np.maximum(others, 1))
+
     def metric(self, name: str) -> Float64[ndarray, " n"]:
-        """A metric by its printed name: ``hit@10``, ``ndcg@10``, ``mrr``.
+        """A metric of ranks by its name: ``hit@10``, ``ndcg@10``, ``mrr``, ...
 
         Raises:
-            ConfigError: No metric of that name.
+            ConfigError: No metric of that name, or one of lists.
         """
-        kind, k = _parse(name)
-        if kind == "mrr":
-            return self.mrr()
-        return self.hit(k) if kind == "hit" else self.ndcg(k)
+        metric = parse(name)
+        if metric.of_lists:
+            expected = f"a metric of ranks ({', '.join(RANK_KINDS)})"
+            do = "Ask the next-item task for it."
+            raise ConfigError("metric", expected=expected, found=repr(name), do=do)
+        if metric.kind in ("auc", "gauc"):
+            return self.auc()
+        if metric.k is None or metric.kind in ("mrr", "map"):
+            return self.mrr(metric.k)
+        return self.ndcg(metric.k) if metric.kind == "ndcg" else self.hit(metric.k)
 
 
-def definition(name: str) -> str:
-    """What a number of this name means, as printed beside it.
-
-    Raises:
-        ConfigError: No metric of that name.
-    """
-    kind, k = _parse(name)
-    what = {
-        "hit": f"share of users whose target is among the first {k} (equals recall@{k}: one target a user)",
-        "ndcg": f"mean of 1/log2(rank+1) if rank <= {k}, else 0 (ideal 1: one target a user)",
-        "mrr": "mean of 1/rank",
-    }[kind]
-    return (
-        f"{what}; full ranking over all items; seen = the whole history before the target, excluded, "
-        "never the target itself; ties: mean over all orders of the tied items; mean over users"
-    )
-
-
-def _parse(name: str) -> tuple[str, int]:
-    """``ndcg@10`` -> kind and cut-off; 0 stands for none."""
-    match = re.fullmatch(r"(?:(hit|ndcg)@([1-9]\d*)|mrr)", name)
-    if match is None:
-        do = "Write, for example, ndcg@10."
-        raise ConfigError("metric", expected="hit@K, ndcg@K or mrr", found=repr(name), do=do)
-    return (match[1], int(match[2])) if match[1] else ("mrr", 0)
+def discounts(k: int) -> Float64[ndarray, " k"]:
+    """``1 / log2(rank + 1)`` of the ranks 1 to ``k``."""
+    return np.asarray(1.0 / np.log2(np.arange(2, k + 2)))

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, TypedDict, get_args
 
 import numpy as np
+from jaxtyping import Bool
+from numpy import ndarray
 
 from usermodel.embedding_table import Scorer, unknown_items
-from usermodel.errors import DataError, MismatchError
+from usermodel.errors import ConfigError, DataError, MismatchError, nearest
 from usermodel.events.splits import LeaveLastOutConfig, SplitConfig, split_hash
+from usermodel.metrics.definitions import definition
+from usermodel.metrics.groups import By, group_users
+from usermodel.metrics.intervals import IntervalKind, intervals
+from usermodel.metrics.measure import measure_lists, measure_ranks
+from usermodel.metrics.names import Metric, parse
 from usermodel.metrics.next_item_ranks import rank_targets
-from usermodel.metrics.ranking import definition
+from usermodel.metrics.per_user import PerUser
+from usermodel.metrics.popularity import ItemPopularity, repeats
+from usermodel.metrics.presets import PresetName, preset_of, require
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.protocol import TaskCard, TaskResult
 
 CARD = TaskCard("next-item", "Which item does the user take next?", "ndcg@10")
+#: All come from the rank of the target. Metrics of lists score everything once more, and are computed when named.
+METRICS: Final = ("hit@5", "ndcg@5", "hit@10", "ndcg@10", "hit@20", "ndcg@20", "mrr")
+
+
+class NextItemOptions(TypedDict, total=False):
+    """What `evaluate` passes on to `NextItem`, which says what each one is."""
+
+    metrics: tuple[str, ...]
+    by: tuple[By, ...]
+    as_: PresetName | None
+    interval: IntervalKind
 
 
 @dataclass(frozen=True)
@@ -27,16 +48,39 @@ class NextItem:
         part: ``test`` or ``valid``.
         split: Which event of a user is the target.
         max_history: Events the encoder reads; seen items are those of the whole history all the same.
-        ks: Cut-offs.
+        metrics: Names: ``hit recall ndcg map mrr coverage novelty arp popularity_bias`` with ``@k``, ``mrr auc gauc``
+            without.
+        by: Breakdowns: ``history-length``, ``popularity``. See `usermodel.metrics.groups`.
+        as_: Whose definitions: ``recbole``, ``rectools``, ``bars``; None means ours. See `usermodel.metrics.presets`.
+        interval: ``bootstrap`` or ``normal``. See `usermodel.metrics.intervals`.
         n_items: Items that the encoder knows, when the store has grown since; None means all. See `Examples.histories`.
+
+    Raises:
+        ConfigError: A metric, a breakdown, a preset or an interval that does not exist, or a metric that the preset lacks.
     """
 
     part: Literal["valid", "test"] = "test"
     split: SplitConfig = field(default_factory=LeaveLastOutConfig)
     max_history: int = 50
-    ks: tuple[int, ...] = (5, 10, 20)
+    metrics: tuple[str, ...] = METRICS
+    by: tuple[By, ...] = ()
+    as_: PresetName | None = None
+    interval: IntervalKind = "bootstrap"
     card: TaskCard = CARD
     n_items: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ConfigError(
+                "metrics", expected="at least one", found="none", do="Name some, or none at all."
+            )
+        for name in self.metrics:
+            require(self.as_, parse(name))
+        for where, values, known in (("by", self.by, By), ("interval", (self.interval,), IntervalKind)):
+            for value in values:
+                if value not in get_args(known):
+                    expected, do = " or ".join(get_args(known)), nearest(value, get_args(known))
+                    raise ConfigError(where, expected=expected, found=repr(value), do=do)
 
     def requests(self, store: SequenceStore) -> Examples:
         """One example per user with a target in the part.
@@ -54,17 +98,75 @@ class NextItem:
         return examples
 
     def score(self, scorer: Scorer, store: SequenceStore, labels: Examples) -> list[TaskResult]:
-        """hit, ndcg at each cut-off and mrr, with intervals over users.
+        """One row per metric, then one per metric and group, with intervals over users.
 
         Raises:
             MismatchError: The scorer says that it was fitted on another split or store: it may know the targets.
+            NumericError: A score is not finite.
         """
         self._require_same_split(scorer, store)
-        ranks = rank_targets(scorer, store, labels)
-        names = [f"{kind}@{k}" for k in self.ks for kind in ("hit", "ndcg")] + ["mrr"]
-        n_unknown = int((store.items[labels.target_start] > scorer.n_items).sum())
+        metrics = [parse(name) for name in dict.fromkeys(self.metrics)]
+        popularity = None
+        if "popularity" in self.by or any(metric.of_lists for metric in metrics):
+            without_first = preset_of(self.as_).without_first
+            popularity = ItemPopularity.fit(store, store.split(self.split), without_first=without_first)
+        measured = self._measure(metrics, scorer, store, labels, popularity)
+        unknown = store.items[labels.target_start] > scorer.n_items
         rule = "; items that the scorer does not know: below all others" if unknown_items(scorer) else ""
-        return [TaskResult.of(name, ranks.metric(name), definition(name) + rule, n_unknown) for name in names]
+        results = self._rows(measured, unknown, rule)
+        for by in self.by:
+            for group, members in group_users(by, store, labels, popularity).items():
+                inside = {one: of.take(members) for one, of in measured.items() if isinstance(of, PerUser)}
+                results += self._rows(inside, unknown[members], rule, by=by, group=group)
+        return results
+
+    def _measure(
+        self,
+        metrics: list[Metric],
+        scorer: Scorer,
+        store: SequenceStore,
+        labels: Examples,
+        popularity: ItemPopularity | None,
+    ) -> dict[Metric, PerUser | float]:
+        """Metrics before the mean over users, in the order of ``metrics``; those of no user by user as numbers."""
+        preset = preset_of(self.as_)
+        # Ranks first, whatever is asked for: they look at every score and name the user of a bad one.
+        ranks = rank_targets(scorer, store, labels, exclude_seen=preset.excluded != "nothing")
+        excluded = np.zeros(len(labels), dtype=bool)
+        if preset.excluded == "history-and-repeats":
+            excluded = repeats(store, labels)
+        found: dict[Metric, PerUser | float] = {
+            one: measure_ranks(one, ranks, excluded, preset) for one in metrics if not one.of_lists
+        }
+        if popularity is not None:
+            of_lists = [one for one in metrics if one.of_lists]
+            found |= measure_lists(of_lists, scorer, store, labels, popularity, preset)
+        return {metric: found[metric] for metric in metrics}
+
+    def _rows(
+        self,
+        measured: Mapping[Metric, PerUser | float],
+        unknown: Bool[ndarray, " n"],
+        rule: str,
+        *,
+        by: str = "",
+        group: str = "",
+    ) -> list[TaskResult]:
+        preset, n_unknown = preset_of(self.as_), int(unknown.sum())
+        # A group may hold no user that counts for a metric, as one whose histories were never trained on.
+        means = {one: of for one, of in measured.items() if isinstance(of, PerUser) and of.n}
+        ends = dict(zip(means, intervals(list(means.values()), self.interval), strict=True))
+        rows = []
+        for metric, of in measured.items():
+            if isinstance(of, PerUser) and not of.n:
+                continue
+            value, n = (of.mean(), of.n) if isinstance(of, PerUser) else (of, len(unknown))
+            if preset.decimals is not None:
+                value = round(value, preset.decimals)
+            low, high = ends.get(metric, (None, None))
+            card = definition(metric, preset, self.part, self.interval) + rule
+            rows.append(TaskResult(str(metric), value, n, low, high, card, n_unknown, by, group))
+        return rows
 
     def _require_same_split(self, scorer: Scorer, store: SequenceStore) -> None:
         fitted_on = getattr(scorer, "fitted_on", None)

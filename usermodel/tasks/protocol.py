@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from numpy import ndarray
-
 from usermodel.embedding_table import Scorer
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -28,12 +26,14 @@ class TaskResult:
 
     Attributes:
         metric: Name, for example ``ndcg@10``.
-        value: The mean.
+        value: The mean over users, unless the definition says otherwise.
         n: Users (or rows) behind it.
-        low: Lower end of the 95 % interval over users, normal approximation; None for a single user.
+        low: Lower end of the 95 % interval over users; None for a single user, or where the definition says so.
         high: Upper end.
         definition: What the number means.
-        n_unknown_targets: Those of the ``n`` whose target the scorer does not know.
+        n_unknown_targets: Users whose target the scorer does not know.
+        by: What the users were grouped by; empty for all users.
+        group: Which group: a range of what the users were grouped by.
     """
 
     metric: str
@@ -43,14 +43,8 @@ class TaskResult:
     high: float | None
     definition: str
     n_unknown_targets: int = 0
-
-    @staticmethod
-    def of(metric: str, values: ndarray, definition: str, n_unknown_targets: int = 0) -> TaskResult:
-        """Mean and interval of per-user values."""
-        mean, n = float(values.mean()), len(values)
-        half = 1.96 * float(values.std(ddof=1)) / n**0.5 if n > 1 else None
-        low, high = (None, None) if half is None else (mean - half, mean + half)
-        return TaskResult(metric, mean, n, low, high, definition, n_unknown_targets)
+    by: str = ""
+    group: str = ""
 
     def row(self) -> dict[str, Any]:
         """Flat plain data."""

@@ -1,0 +1,108 @@
+"""95 % intervals of weighted means over users.
+
+The users are taken for a sample of all users; the interval says how far the metric of another sample of equal size would lie.
+It does not say how far another training run would.
+
+Bootstrap: bias-corrected and accelerated (BCa; Efron, "Better bootstrap confidence intervals", JASA 1987, equations 2.3 and
+6.6), as `scipy.stats.bootstrap` has it. All metrics share the resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+from scipy.special import ndtr, ndtri
+
+from usermodel.metrics.per_user import PerUser
+
+IntervalKind = Literal["bootstrap", "normal"]
+#: Low and high end; None where one user or none is left.
+Interval = tuple[float, float] | tuple[None, None]
+RESAMPLES: Final = 1000
+#: Counts of resampled users held at once: 2 MB.
+_COUNTS: Final = 1 << 18
+#: Two-sided 95 %.
+_TAILS: Final = np.array([0.025, 0.975])
+
+
+def intervals(metrics: Sequence[PerUser], kind: IntervalKind = "bootstrap") -> list[Interval]:
+    """The 95 % interval of each metric of the same users.
+
+    Args:
+        metrics: Metrics before the mean.
+        kind: ``bootstrap`` or ``normal``.
+    """
+    return bootstrap(metrics) if kind == "bootstrap" else [normal(metric) for metric in metrics]
+
+
+def words(kind: IntervalKind) -> str:
+    """How an interval was made, as printed beside it."""
+    how = {"bootstrap": f"BCa bootstrap, {RESAMPLES:,} resamples, seed 0", "normal": "normal approximation"}
+    return f"95 % interval over users: {how[kind]}"
+
+
+def normal(metric: PerUser) -> Interval:
+    """Mean +- 1.96 standard errors; of a weighted mean those of its linear part (delta method)."""
+    if metric.n < 2:
+        return None, None
+    n, mean = len(metric), metric.mean()
+    apart = (metric.total - mean * metric.weight) / metric.weight.mean()
+    half = float(ndtri(_TAILS[1]) * apart.std(ddof=1) / n**0.5)
+    return mean - half, mean + half
+
+
+def bootstrap(metrics: Sequence[PerUser], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Interval]:
+    """BCa intervals from resampled users.
+
+    Args:
+        metrics: Metrics of the same users.
+        resamples: How often users are drawn anew; the cost is ``users * resamples``.
+        seed: Equal seeds draw equal users.
+    """
+    if not metrics:
+        return []
+    columns = [column for metric in metrics for column in (metric.total, metric.weight)]
+    sums = _resampled_sums(np.stack(columns, axis=1), resamples, seed)
+    return [_bca(metric, sums[:, 2 * n], sums[:, 2 * n + 1]) for n, metric in enumerate(metrics)]
+
+
+def _resampled_sums(
+    table: Float64[ndarray, "users columns"], resamples: int, seed: int
+) -> Float64[ndarray, "resamples columns"]:
+    """Column sums over users drawn with replacement: how often each was drawn, times the table."""
+    users = len(table)
+    rng = np.random.default_rng(seed)
+    size = min(resamples, max(1, _COUNTS // max(users, 1)))
+    counts = np.empty((size, users))
+    sums = []
+    for first in range(0, resamples, size):
+        part = counts[: min(size, resamples - first)]
+        for row in part:
+            row[:] = np.bincount(rng.integers(0, users, users), minlength=users)
+        sums.append(part @ table)
+    return np.concatenate(sums)
+
+
+def _bca(
+    metric: PerUser, totals: Float64[ndarray, " resamples"], weights: Float64[ndarray, " resamples"]
+) -> Interval:
+    if metric.n < 2:
+        return None, None
+    drawn = weights > 0
+    found, mean = totals[drawn] / weights[drawn], metric.mean()
+    left = (metric.total.sum() - metric.total) / np.maximum(metric.weight.sum() - metric.weight, 1e-300)
+    apart = left.mean() - left
+    if not apart.any() or np.ptp(found) == 0:
+        return mean, mean
+    below = float((found < mean).mean() + (found <= mean).mean()) / 2
+    # All resamples on one side: half a resample stands in for the other, and the bias stays finite.
+    least = 0.5 / len(found)
+    bias = ndtri(np.clip(below, least, 1 - least)) + ndtri(_TAILS)
+    skew = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+    places = ndtr(bias - ndtri(_TAILS) + bias / (1 - skew * bias))
+    low, high = np.percentile(found, 100 * places)
+    return float(low), float(high)
