@@ -1,15 +1,17 @@
 from itertools import permutations
 
+import ir_measures
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import ndcg_score
+from sklearn.metrics import ndcg_score, roc_auc_score
 
 from usermodel.errors import ConfigError
-from usermodel.metrics.ranking import Ranks, definition
+from usermodel.metrics.ranking import Ranks
 
-NAMES = ["hit@1", "hit@2", "hit@3", "hit@10", "ndcg@1", "ndcg@2", "ndcg@5", "ndcg@10", "mrr"]
+KS = (1, 2, 3, 5, 10)
+NAMES = [f"{kind}@{k}" for kind in ("hit", "recall", "ndcg", "map", "mrr") for k in KS] + ["mrr", "auc"]
 
 
 def ranks_of(scores: np.ndarray, target: int) -> Ranks:
@@ -18,17 +20,18 @@ def ranks_of(scores: np.ndarray, target: int) -> Ranks:
     return Ranks(higher, equal, np.array([len(scores)]))
 
 
-def gain(name: str, rank: int) -> float:
+def gain(name: str, rank: int, n: int = 0) -> float:
     kind, _, k = name.partition("@")
-    if kind == "mrr":
-        return 1 / rank
-    return 0.0 if rank > int(k) else 1.0 if kind == "hit" else float(1 / np.log2(rank + 1))
+    if kind == "auc":
+        return (n - rank) / (n - 1)
+    inside = not k or rank <= int(k)
+    return inside * {"hit": 1.0, "recall": 1.0, "ndcg": float(1 / np.log2(rank + 1))}.get(kind, 1 / rank)
 
 
 def over_all_orders(name: str, scores: np.ndarray, target: int) -> float:
     """The mean over every order of the items that is sorted by score."""
     orders = [order for order in permutations(range(len(scores))) if all(np.diff(scores[list(order)]) <= 0)]
-    return float(np.mean([gain(name, order.index(target) + 1) for order in orders]))
+    return float(np.mean([gain(name, order.index(target) + 1, len(scores)) for order in orders]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,6 +65,8 @@ def test_a_constant_scorer_scores_at_chance(n):
         assert ranks.ndcg(k)[0] == pytest.approx(
             sum(gain(f"ndcg@{k}", r) for r in range(1, n + 1)) / n, abs=1e-12
         )
+        assert ranks.mrr(k)[0] == pytest.approx(sum(1 / r for r in range(1, min(k, n) + 1)) / n, abs=1e-12)
+    assert ranks.auc()[0] == pytest.approx(0.5 * (n > 1), abs=1e-12)
     assert ranks.mrr()[0] == pytest.approx(sum(1 / r for r in range(1, n + 1)) / n, abs=1e-12)
 
 
@@ -84,24 +89,68 @@ def test_no_users():
     assert all(ranks.metric(name).shape == (0,) for name in NAMES)
 
 
-@pytest.mark.parametrize(
-    "name", ["recall@10", "hit", "hit@", "hit@0", "hit@-1", "ndcg@ten", "NDCG@10", "mrr@10", "", "hit@10 "]
-)
-def test_an_unknown_metric_is_refused_and_not_taken_for_another(name):
-    ranks = ranks_of(np.arange(4.0), 0)
-    with pytest.raises(ConfigError, match="expected hit@K, ndcg@K or mrr"):
-        ranks.metric(name)
-    with pytest.raises(ConfigError):
-        definition(name)
+@pytest.mark.parametrize("name", ["coverage@10", "novelty@5", "arp@1", "popularity_bias@3"])
+def test_metrics_of_lists_do_not_come_from_ranks(name):
+    with pytest.raises(ConfigError, match="expected a metric of ranks"):
+        ranks_of(np.arange(4.0), 0).metric(name)
 
 
-def test_definitions_name_mask_and_ties():
-    for name in NAMES:
-        text = definition(name)
-        assert "whole history" in text
-        assert "ties" in text
-    assert "recall@7" in definition("hit@7")
-    assert definition("hit@7") != definition("ndcg@7") != definition("mrr")
+def as_run(scores: np.ndarray) -> dict[str, float]:
+    return {f"d{i:02d}": float(score) for i, score in enumerate(scores)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_ir_measures(seed):
+    """trec_eval orders ties by name, so the reference is its mean over all orders of the tied items."""
+    rng = np.random.default_rng(seed)
+    measures = {
+        "hit@3": "Success@3",
+        "recall@3": "R@3",
+        "ndcg@3": "nDCG@3",
+        "ndcg@10": "nDCG@10",
+        "map@10": "AP@10",
+        "mrr": "RR",
+    }
+    parsed = {name: ir_measures.parse_measure(text) for name, text in measures.items()}
+    for n in (4, 7):
+        scores = rng.integers(0, 4, n).astype(float)
+        scores[rng.permutation(n)[: n - 4]] = 10 + np.arange(n - 4)  # at most four are level with each other
+        target = int(rng.integers(n))
+        tied = np.flatnonzero(scores == scores[target])
+        values: dict[str, list[float]] = {name: [] for name in measures}
+        for order in permutations(range(len(tied))):
+            apart = scores.copy()
+            apart[tied] += 0.01 * np.array(order)
+            found = ir_measures.calc_aggregate(
+                list(parsed.values()), {"u": {f"d{target:02d}": 1}}, {"u": as_run(apart)}
+            )
+            for name, measure in parsed.items():
+                values[name].append(found[measure])
+        for name in measures:
+            wanted = float(np.mean(values[name]))
+            assert ranks_of(scores, target).metric(name)[0] == pytest.approx(wanted, abs=1e-9), name
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=2, max_size=40), st.data())
+def test_auc_equals_scikit_learn(scores, data):
+    scores = np.array(scores, dtype=float)
+    target = data.draw(st.integers(0, len(scores) - 1))
+    wanted = roc_auc_score(np.arange(len(scores)) == target, scores)
+    assert ranks_of(scores, target).auc()[0] == pytest.approx(wanted, abs=1e-12)
+
+
+def test_auc_of_a_target_without_rivals_is_zero_and_not_nan():
+    assert ranks_of(np.zeros(1), 0).auc().tolist() == [0.0]
+
+
+def test_with_one_target_hit_is_recall_and_map_is_mrr():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        ranks = ranks_of(rng.integers(0, 5, 12).astype(float), 3)
+        for k in KS:
+            assert ranks.metric(f"hit@{k}") == ranks.metric(f"recall@{k}")
+            assert ranks.metric(f"map@{k}") == ranks.metric(f"mrr@{k}")
 
 
 def test_counts_that_cannot_be_are_refused():

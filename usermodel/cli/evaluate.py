@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from usermodel.cli import common
 
 if TYPE_CHECKING:
+    from usermodel.metrics.groups import By
     from usermodel.tasks.next_item import NextItemOptions
     from usermodel.tasks.protocol import TaskResult
 
@@ -33,9 +34,11 @@ def evaluate(
         ),
     ] = None,
     by: Annotated[
-        list[Literal["history-length", "popularity"]] | None,
+        str | None,
         typer.Option(
-            help="Also for groups of users: by the length of their history, or by how popular their target is. Repeatable."
+            metavar="NAMES",
+            help="With a comma: history-length, popularity. Also score groups of users, by how long their history is or how "
+            "popular their target is.",
         ),
     ] = None,
     as_: Annotated[
@@ -58,9 +61,13 @@ def evaluate(
     from usermodel.training.run import Run
 
     allowed = allow_module or []
-    options: NextItemOptions = {"by": tuple(by or ()), "as_": as_, "interval": interval}
+    options: NextItemOptions = {
+        "as_": as_,
+        "interval": interval,
+        "by": cast("tuple[By, ...]", _names(by or "")),
+    }
     if metrics is not None:
-        options["metrics"] = tuple(name.strip() for name in metrics.split(",") if name.strip())
+        options["metrics"] = _names(metrics)
     opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
     with common.progress("encoding", "users") as update:
         found = score(finished, opened, part=part, allow_modules=allowed, on_progress=update, **options)
@@ -68,6 +75,10 @@ def evaluate(
     if json_out is not None:
         preset = {"as": as_} if as_ else {}
         _write(json_out, flat(found, task=task, split=part, **preset, **facts(finished, opened)))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _print(found: Sequence[TaskResult], title: str) -> None:

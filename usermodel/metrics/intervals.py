@@ -25,6 +25,8 @@ Interval = tuple[float, float] | tuple[None, None]
 RESAMPLES: Final = 1000
 #: Counts of resampled users held at once: 2 MB.
 _COUNTS: Final = 1 << 18
+#: Differences of sums in another order, relative.
+_ROUNDING: Final = 1e-12
 #: Two-sided 95 %.
 _TAILS: Final = np.array([0.025, 0.975])
 
@@ -98,7 +100,9 @@ def _bca(
     apart = left.mean() - left
     if not apart.any() or np.ptp(found) == 0:
         return mean, mean
-    below = float((found < mean).mean() + (found <= mean).mean()) / 2
+    # A resample that holds every user once gives the mean itself but for the order of the sum: half below, half above.
+    level = np.abs(found - mean) <= _ROUNDING * np.abs(found).max()
+    below = float((found < mean)[~level].sum() + level.sum() / 2) / len(found)
     # All resamples on one side: half a resample stands in for the other, and the bias stays finite.
     least = 0.5 / len(found)
     bias = ndtri(np.clip(below, least, 1 - least)) + ndtri(_TAILS)

@@ -1,0 +1,111 @@
+"""usermodel evaluate: what it prints and writes, and what it refuses."""
+
+import contextlib
+import io
+import json
+import os
+import sys
+from unittest import mock
+
+import pytest
+import tiny
+
+from usermodel.cli.main import main
+from usermodel.training.pretrain import pretrain
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    store = tiny.make_store(folder / "store")
+    pretrain(store, tiny.RECIPE.override({"training.max_epochs": 1}), folder / "run")
+    return folder
+
+
+def evaluate(road, *options, code=0):
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["usermodel", "evaluate", "run", "store", *options]
+    environment = mock.patch.dict(os.environ, {"COLUMNS": "200", "NO_COLOR": "1"})
+    streams = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+    with contextlib.chdir(road), mock.patch.object(sys, "argv", argv), environment, streams[0], streams[1]:
+        try:
+            main()
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    assert status == code, out.getvalue() + err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def test_any_metric_in_the_order_asked_for(road):
+    names = ["map@7", "coverage@3", "mrr@4", "recall@2", "novelty@3", "popularity_bias@3", "gauc"]
+    out, err = evaluate(road, "--metrics", ", ".join(names), "--json", "some.json")
+    scores = json.loads((road / "some.json").read_text())
+    assert list(scores["definitions"]) == list(scores["intervals"]) == names
+    assert all(isinstance(scores[name], float) for name in names)
+    assert scores["intervals"]["coverage@3"] == [None, None]
+    low, high = scores["intervals"]["map@7"]
+    assert low <= scores["map@7"] <= high
+    places = [out.index(name) for name in names]
+    assert places == sorted(places)
+    # Every number has its card on the screen: what it counts, and the rules.
+    for name in names:
+        assert f"{name}: {scores['definitions'][name].partition('; full')[0]}" in err
+    assert "whole history before the target" in err
+    assert "BCa bootstrap" in err
+
+
+def test_breakdowns_on_the_screen_and_in_the_file(road):
+    out, _ = evaluate(
+        road, "--metrics", "ndcg@5,hit@5", "--by", "history-length,popularity", "--json", "by.json"
+    )
+    scores = json.loads((road / "by.json").read_text())
+    assert list(scores["by"]) == ["history-length", "popularity"]
+    for by, rows in scores["by"].items():
+        assert set(rows[0]) == {"metric", "group", "value", "n", "low", "high", "n_unknown_targets"}
+        for name in ("ndcg@5", "hit@5"):
+            of_name = [row for row in rows if row["metric"] == name]
+            assert sum(row["n"] for row in of_name) == scores["n"]
+            total = sum(row["n"] * row["value"] for row in of_name)
+            assert total / scores["n"] == pytest.approx(scores[name], abs=1e-12)
+        assert f"by {by}" in out
+        assert rows[0]["group"] in out
+    assert "events before the target" in out
+    assert "training events of the target item" in out
+
+
+def test_without_breakdowns_the_file_has_none(road):
+    evaluate(road, "--interval", "normal", "--json", "plain.json")
+    scores = json.loads((road / "plain.json").read_text())
+    assert "by" not in scores
+    assert "as" not in scores
+    assert "normal approximation" in scores["definitions"]["ndcg@10"]
+    assert {"hit@10", "ndcg@10", "mrr", "split", "n"} <= scores.keys()
+
+
+def test_a_preset_is_named_with_its_numbers(road):
+    out, err = evaluate(road, "--as", "recbole", "--metrics", "ndcg@10,mrr@10", "--json", "as.json")
+    scores = json.loads((road / "as.json").read_text())
+    assert scores["as"] == "recbole"
+    assert scores["ndcg@10"] == round(scores["ndcg@10"], 4)
+    assert "as recbole" in out
+    assert "nothing is excluded" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--metrics", "ndgc@10"], ["'ndgc@10'", "Did you mean 'ndcg@10'?"]),
+        (["--metrics", ","], ["metrics", "at least one"]),
+        (["--as", "recbole", "--metrics", "novelty@5"], ["novelty@5", "RecBole 1.2.1 does not define"]),
+        (["--as", "rectools"], ["'mrr'", "mrr@10"]),
+        (["--as", "lenskit"], ["lenskit"]),
+        (["--by", "populraity"], ["by: expected", "Did you mean 'popularity'?"]),
+    ],
+)
+def test_bad_options_exit_2_and_write_nothing(road, options, words):
+    out, err = evaluate(road, *options, "--json", "no.json", code=2)
+    assert out == ""
+    for word in words:
+        assert word in err
+    assert not (road / "no.json").exists()
