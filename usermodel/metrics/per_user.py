@@ -35,6 +35,11 @@ class PerUser:
         """Users that count."""
         return int(np.count_nonzero(self.weight))
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all users weigh 1."""
+        return bool((self.weight == 1).all())
+
     def mean(self) -> float:
         """The metric; the weights must not all be 0."""
         return float(self.total.sum() / self.weight.sum())

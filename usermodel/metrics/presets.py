@@ -78,7 +78,7 @@ PRESETS: Final[dict[PresetName, Preset]] = {
         coverage="nothing",
     ),
     "bars": Preset(
-        "BARS: lists as in MatchBox, groups as in FuxiCTR 2.3.10 with a user's candidates as one group",
+        "BARS: lists as in MatchBox 0.0.3, groups as in FuxiCTR 2.3.10 with a user's candidates as one group",
         {
             "hit": "HitRate",
             "recall": "Recall",
