@@ -9,8 +9,8 @@ NAMES = [kind if kind in ("auc", "gauc") else f"{kind}@7" for kind in RANK_KINDS
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_card_names_target_mask_ties_weights_and_interval(name):
-    text = definition(parse(name), OURS, "valid", "normal")
+def test_a_card_names_target_mask_ties_and_weights(name):
+    text = definition(parse(name), OURS, "valid")
     for word in (
         "full ranking over all items",
         "whole history",
@@ -19,7 +19,7 @@ def test_a_card_names_target_mask_ties_weights_and_interval(name):
         "valid part",
     ):
         assert word in text or (word, name) == ("over users", "coverage@7")
-    assert ("normal approximation" in text) == (name != "coverage@7")
+    assert ("without an interval" in text) == (name == "coverage@7")
     assert ("first 7" in text or "<= 7" in text) == ("@7" in name)
     assert "{" not in text
 

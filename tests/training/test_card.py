@@ -9,7 +9,8 @@ import pytest
 from usermodel import manifest
 from usermodel.encoders import io
 from usermodel.errors import InterruptedRunError
-from usermodel.metrics.ranking import definition
+from usermodel.metrics.definitions import definition
+from usermodel.metrics.names import parse
 from usermodel.training.pretrain import pretrain
 from usermodel.training.run import Run
 
@@ -28,7 +29,7 @@ def test_it_says_what_the_run_recorded(run, store):
     assert f"| ndcg@10 | {best:.4f} | validation |" in text
     row = run.history()[run.meta["best_epoch"] - 1]
     assert f"| hit@10 | {row['hit@10']:.4f} | validation |" in text
-    assert definition("ndcg@10").split(";")[1] in text
+    assert definition(parse("ndcg@10")).split(";")[1] in text
     assert "Test: not measured" in text
     assert f"| users | {store.n_users} |" in text
     assert store.content_hash in text

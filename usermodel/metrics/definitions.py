@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from usermodel.metrics.intervals import IntervalKind, words
 from usermodel.metrics.names import Metric
 from usermodel.metrics.presets import OURS, Preset
 
@@ -70,10 +69,7 @@ def rules(metric: Metric, preset: Preset = OURS) -> str:
     return "; ".join(parts)
 
 
-def definition(
-    metric: Metric, preset: Preset = OURS, part: str = "test", interval: IntervalKind = "bootstrap"
-) -> str:
-    """The whole card: what is counted; candidates, mask, ties, weights, target, interval."""
+def definition(metric: Metric, preset: Preset = OURS, part: str = "test") -> str:
+    """The whole card of a number: what is counted; candidates, mask, ties, weights, target."""
     target = f"target: the first event of each user's {part} part"
-    ends = "" if metric.kind == "coverage" else f"; {words(interval)}"
-    return f"{what(metric, preset)}; {rules(metric, preset)}; {target}{ends}"
+    return f"{what(metric, preset)}; {rules(metric, preset)}; {target}"

@@ -15,7 +15,7 @@ from usermodel.errors import ConfigError, DataError, MismatchError, nearest
 from usermodel.events.splits import LeaveLastOutConfig, SplitConfig, split_hash
 from usermodel.metrics.definitions import definition
 from usermodel.metrics.groups import By, group_users
-from usermodel.metrics.intervals import IntervalKind, intervals
+from usermodel.metrics.intervals import IntervalKind, intervals, words
 from usermodel.metrics.measure import measure_lists, measure_ranks
 from usermodel.metrics.names import Metric, parse
 from usermodel.metrics.next_item_ranks import rank_targets
@@ -164,7 +164,8 @@ class NextItem:
             if preset.decimals is not None:
                 value = round(value, preset.decimals)
             low, high = ends.get(metric, (None, None))
-            card = definition(metric, preset, self.part, self.interval) + rule
+            how = f"; {words(self.interval)}" if isinstance(of, PerUser) else ""
+            card = definition(metric, preset, self.part) + how + rule
             rows.append(TaskResult(str(metric), value, n, low, high, card, n_unknown, by, group))
         return rows
 

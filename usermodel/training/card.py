@@ -9,7 +9,8 @@ from typing import Any
 from usermodel.encoders import io
 from usermodel.encoders.card import CardFacts, Metric, card
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.metrics.ranking import definition
+from usermodel.metrics.definitions import definition
+from usermodel.metrics.names import parse
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.run import Run
 
@@ -75,7 +76,7 @@ def _metrics(run: Run, own_validation: bool) -> list[Metric]:
         if re.fullmatch(r"(hit|ndcg)@\d+|mrr", name)
     }
     return [
-        Metric(name, value, "validation", "" if own_validation else definition(name))
+        Metric(name, value, "validation", "" if own_validation else definition(parse(name), part="valid"))
         for name, value in (run.meta["best"] | measured).items()
     ]
 
