@@ -10,10 +10,11 @@ Bootstrap: bias-corrected and accelerated (BCa; Efron, "Better bootstrap confide
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int32
 from numpy import ndarray
 from scipy.special import ndtr, ndtri
 
@@ -88,12 +89,21 @@ def _resampled_sums(
     size = min(resamples, max(1, _COUNTS // max(users, 1)))
     counts = np.empty((size, users))
     sums = []
-    for first in range(0, resamples, size):
-        part = counts[: min(size, resamples - first)]
-        for row in part:
-            # Narrow integers are drawn in half the time, and are the same numbers.
-            row[:] = np.bincount(rng.integers(0, users, users, dtype=np.int32), minlength=users)
-        sums.append(part @ table)
+
+    def draw(first: int) -> Int32[ndarray, "block users"]:
+        # Narrow integers are drawn in half the time.
+        return rng.integers(0, users, (min(size, resamples - first), users), dtype=np.int32)
+
+    # Drawing takes as long as counting, and needs no interpreter: the next block is drawn in a thread meanwhile.
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(draw, 0)
+        for first in range(0, resamples, size):
+            drawn = waiting.result()
+            if first + size < resamples:
+                waiting = pool.submit(draw, first + size)
+            for row, who in zip(counts, drawn, strict=False):
+                row[:] = np.bincount(who, minlength=users)
+            sums.append(counts[: len(drawn)] @ table)
     return np.concatenate(sums)
 
 
