@@ -23,6 +23,7 @@ COMMANDS = (
     "pretrain",
     "convert",
     "embed",
+    "export",
     "index",
     "recommend",
     "evaluate",

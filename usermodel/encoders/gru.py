@@ -13,6 +13,7 @@ it does not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 from jaxtyping import Float, Int64
@@ -21,8 +22,10 @@ from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.nn import padded_gru
 from usermodel.nn.dropout import Dropout
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
+from usermodel.nn.padded import PaddedBatch, pool
 from usermodel.nn.pooling import Pooling, Readout
 from usermodel.nn.recurrent import GruLayer, Packing
 
@@ -108,7 +111,19 @@ class Gru(EncoderModule):
             x = self.projection(x)
         return Encoded(x, self.pooling(x, batch.offsets))
 
-    def _starts(self, lengths: Int64[Tensor, " users"]) -> list[Float[Tensor, "users hidden"] | None]:
+    def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
+        """See `EncoderModule.padded`; steps on the padding come last and are not read."""
+        x = batch.rectangle(self.items(batch.item_index)).transpose(0, 1)
+        starts = self._starts(batch.lengths, padded_gru.after)
+        for layer, start in zip(self._stack, starts, strict=True):
+            x = padded_gru.run(layer, x, start)
+        return pool(self.pooling, self.projection(x.transpose(0, 1)).flatten(0, 1), batch)
+
+    def _starts(
+        self,
+        lengths: Int64[Tensor, " users"],
+        after: Callable[[GruLayer, Tensor], Tensor] = GruLayer.after,
+    ) -> list[Float[Tensor, "users hidden"] | None]:
         """State of every layer after the padding before a history of each length."""
         if not self.left_pad_to:
             return [None] * len(self.layers)
@@ -116,7 +131,7 @@ class Gru(EncoderModule):
         x = self.items.padding().expand(self.left_pad_to, -1)
         starts: list[Tensor | None] = []
         for layer in self._stack:
-            states = layer.after(x)
+            states = after(layer, x)
             starts.append(states[steps])
             x = states[1:]
         return starts

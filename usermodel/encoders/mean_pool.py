@@ -14,6 +14,7 @@ from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
 from usermodel.nn.dropout import Dropout
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
+from usermodel.nn.padded import PaddedBatch
 from usermodel.nn.pooling import Pooling
 from usermodel.nn.scan import decayed_sum
 
@@ -78,6 +79,12 @@ class MeanPool(EncoderModule):
         sums = decayed_sum(rows, batch.position, self._decay(x))
         events = sums[:, :-1] / sums[:, -1:]
         return Encoded(events, self.pooling(events, batch.offsets))
+
+    def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
+        """See `EncoderModule.padded`; the last mean only, as one weighted sum."""
+        x = batch.rectangle(self.items(batch.item_index))
+        weight = self._decay(x) ** (batch.lengths[:, None] - 1 - batch.rectangle(batch.position)) * batch.real
+        return (weight[:, None] @ x)[:, 0] / weight.sum(1, keepdim=True)
 
     def _decay(self, like: Tensor) -> Float[Tensor, ""]:
         """Weight of the event before, relative to that of an event."""

@@ -13,6 +13,7 @@ from usermodel.config import Config
 from usermodel.encoders.catalogue import Catalogue
 from usermodel.errors import ConfigError, MismatchError
 from usermodel.nn.item_table import ItemTable, require_known
+from usermodel.nn.padded import PaddedBatch
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.sequences import Sequences
 
@@ -67,6 +68,13 @@ class EncoderModule(nn.Module):
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """See `Encoder.__call__`."""
+        raise NotImplementedError
+
+    def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
+        """User vectors of a rectangle, by a number of operations that does not depend on it; for encoders to be exported.
+
+        Without dropout and gradients. Users without events may have any vector: whoever calls puts it to zero.
+        """
         raise NotImplementedError
 
     def __call__(self, batch: JaggedBatch) -> Encoded:

@@ -31,6 +31,7 @@ from usermodel.nn.inputs import EventInputs, InputsConfig
 from usermodel.nn.item_features import ItemFeatures
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
 from usermodel.nn.norms import NormKind, make_norm
+from usermodel.nn.padded import PaddedBatch, pool
 from usermodel.nn.pooling import Pooling, Readout
 from usermodel.nn.positions import Positions, time_buckets
 from usermodel.nn.ragged import Layout
@@ -176,6 +177,14 @@ class Transformer(EncoderModule):
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Encode the slices of a batch; a slice longer than ``max_history`` is an error of the caller."""
+        x = self._events(batch, Layout.of(batch.offsets))
+        return Encoded(x, self.pooling(x, batch.offsets))
+
+    def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
+        """See `EncoderModule.padded`."""
+        return pool(self.pooling, self._events(batch, batch.layout), batch)
+
+    def _events(self, batch: JaggedBatch, layout: Layout) -> Float[Tensor, "events dim"]:
         x = self.items(batch.item_index)
         if self.item_features is not None:
             x = x + self.item_features(batch.item_index)
@@ -184,13 +193,12 @@ class Transformer(EncoderModule):
         if self.places is not None:
             x = x + self.places(self._place(batch))
         x = self.dropout(self.norm_in(x))
-        layout = Layout.of(batch.offsets)
         n_buckets, times = self._n_time_buckets, batch.timestamps_s
         buckets = time_buckets(times, layout, n_buckets, causal=self.causal) if n_buckets else ()
         for block in self.blocks:
             x = block(x, layout, buckets)
-        x = self.norm_out(x)
-        return Encoded(x, self.pooling(x, batch.offsets))
+        out: Tensor = self.norm_out(x)
+        return out
 
     def _place(self, batch: JaggedBatch) -> Int64[Tensor, " events"]:
         if self.positions == "from_start":

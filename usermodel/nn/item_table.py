@@ -154,7 +154,7 @@ class ItemTable(nn.Module):
 
 def require_known(index: Shaped[Tensor, " n"], n_items: int) -> None:
     """Raise `DataError` unless every index is 0 to ``n_items``; on other devices looking would stop the queue."""
-    if index.device.type != "cpu" or not len(index) or torch.compiler.is_compiling():
+    if index.device.type != "cpu" or torch.compiler.is_compiling() or not len(index):
         return
     low, high = (int(bound) for bound in torch.aminmax(index))
     if low < 0 or high > n_items:
