@@ -1,12 +1,12 @@
 """An exported encoder gives the vectors of the encoder itself, for every variant that the contract of encoders walks."""
 
-import functools
 import json
 import sys
 
 import numpy as np
 import onnx
 import onnxruntime
+import polars as pl
 import pytest
 import torch
 from encoders.test_contract import CONFIGS, N_ITEMS, build, name_of
@@ -22,11 +22,13 @@ from usermodel.encoders.protocol import EncoderConfig, EncoderModule
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError, MissingError, NumericError, OutputExistsError
 from usermodel.events.vocabulary import Vocabulary
+from usermodel.nn.inputs import InputsConfig
 from usermodel.version import VERSION
 
 MOST = 20
 #: Tracing takes seconds, so the fast tests trace few graphs that between them hold every switch; the slow ones trace all.
 HASHED = {"kind": "hashed", "table_rows": 50}
+EMPTY = np.zeros((0, 4), dtype=np.int64)
 EVERYTHING = {
     "dim": 16, "hidden": 24, "max_history": MOST, "layers": 1, "norm": "pre", "norm_kind": "rms", "feed_forward": "swiglu",
     "residual": "gated", "positions": "rotary", "time_bias_buckets": 32, "items": HASHED, "readout": "attention",
@@ -38,14 +40,19 @@ EVERYTHING = {
 SMALL = {"dim": 16, "hidden": 24, "max_history": MOST, "layers": 1}
 GRU = GruConfig().override(SMALL | {"layers": 2, "items": HASHED | {"join": "sum"}, "left_pad_to": 25})
 PLAIN = TransformerConfig().override(SMALL)
+EVERY = TransformerConfig().override(EVERYTHING)
+#: A small one that reads every column.
+READER = PLAIN.override({"inputs": {"event_type": True, "time_gap_buckets": 9, "watch_time_buckets": 9}})
 COVER = [
     MeanPoolConfig(dim=16, max_history=MOST, recency="learned", items=HASHED),
     GRU,
     GruConfig().override(SMALL | {"biases": False, "readout": "mean"}),
     PLAIN,
     TransformerConfig().override(SMALL | {"causal": False, "positions": "from_end", "readout": "mean"}),
-    TransformerConfig().override(EVERYTHING),
-    TransformerConfig().override(EVERYTHING | {"causal": False, "positions": "relative"}),
+    EVERY,
+    TransformerConfig().override(
+        EVERYTHING | {"causal": False, "positions": "relative", "inputs": {"watch_time_buckets": 9}}
+    ),
 ]
 WHOLE = [pytest.param(one, marks=pytest.mark.slow, id=name_of(one)) for one in CONFIGS]
 
@@ -91,12 +98,6 @@ def start(model):
     return lambda columns: session.run(["user_embedding"], {name: columns[name] for name in names})[0]
 
 
-@functools.cache
-def exported(config):
-    encoder = build(config)
-    return encoder, start(trace(encoder))
-
-
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
 def test_the_padded_form_is_the_encoder(config):
     encoder, rows = build(config), histories()
@@ -130,31 +131,50 @@ def test_few_graphs_hold_every_switch():
     "config", [*(pytest.param(one, id=f"cover-{name_of(one)}") for one in COVER), *WHOLE]
 )
 def test_onnxruntime_gives_the_vectors_of_the_encoder(config):
-    encoder, run = exported(config) if config in COVER else (build(config), start(trace(build(config))))
-    for rows in (histories(), [np.zeros((0, 4), dtype=np.int64)] * 2, histories()[2:3], histories()[6:7]):
+    encoder = build(config)
+    model = trace(encoder)
+    assert {one.name for one in model.graph.input} == columns_read(config)
+    run = start(model)
+    lengths_of_all_kinds(encoder, run)
+    neither_padding_nor_other_users_change_a_vector(encoder, run)
+    events_of_unknown_items_are_skipped(encoder, run)
+    # A rectangle of no columns holds empty histories.
+    assert np.array_equal(run(rectangles([EMPTY] * 3)), np.zeros((3, encoder.dim)))
+    if isinstance(config, GruConfig):
+        # Without users the recurrent kernel of onnxruntime would end the process.
+        assert run(rectangles([], width=4)).shape == (0, encoder.dim)
+
+
+def columns_read(config):
+    inputs = getattr(config, "inputs", InputsConfig())
+    found = {
+        "timestamps_s": inputs.time_gap_buckets or getattr(config, "time_bias_buckets", 0),
+        "event_type": inputs.event_type,
+        "watch_time_ms": inputs.watch_time_buckets,
+    }
+    return {"item_index", *(name for name, read in found.items() if read)}
+
+
+def lengths_of_all_kinds(encoder, run):
+    everything = histories()
+    short = [row for row in everything if len(row) < 8]
+    for rows in (everything, short, [EMPTY] * 2, *([row] for row in everything)):
         found = run(rectangles(rows))
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, wanted(encoder, rows), rtol=0, atol=1e-4)
-    rows = [row for row in histories(5) if len(row) < 5]
-    np.testing.assert_allclose(run(rectangles(rows)), wanted(encoder, rows), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", COVER, ids=name_of)
-def test_neither_padding_nor_other_users_change_a_vector(config):
-    encoder, run = exported(config)
+def neither_padding_nor_other_users_change_a_vector(encoder, run):
     rows = histories(2)
-    together = wanted(encoder, rows)
-    alone = np.concatenate([run(rectangles([row], width=max(len(row), 1))) for row in rows])
+    alone = np.concatenate([run(rectangles([row])) for row in rows])
     wide = run(rectangles(rows, width=90, filler=12_345))
     left = run(rectangles(rows, left=True, filler=-3))
     turned = run(rectangles(rows[::-1]))[::-1]
-    for found in (alone, wide, left, turned):
-        np.testing.assert_allclose(found, together, rtol=0, atol=1e-5)
+    for found in (wide, left, turned):
+        np.testing.assert_allclose(found, alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [GRU, COVER[-1]], ids=name_of)
-def test_events_of_unknown_items_are_skipped(config):
-    encoder, run = exported(config)
+def events_of_unknown_items_are_skipped(encoder, run):
     rows = histories(3)
     for place, item in ((0, 0), (-1, N_ITEMS + 1), (1, 2**40), (2, -1)):
         for row in rows[3:]:
@@ -165,25 +185,21 @@ def test_events_of_unknown_items_are_skipped(config):
     assert not found[-1].any()
 
 
-def test_no_columns_are_empty_histories():
-    for config in (GRU, PLAIN):
-        _, run = exported(config)
-        assert np.array_equal(run({name: np.zeros((3, 0), np.int64) for name in COLUMNS}), np.zeros((3, 16)))
-    # Without users the recurrent kernel of onnxruntime would end the process.
-    assert exported(GRU)[1]({name: np.zeros((0, 4), np.int64) for name in COLUMNS}).shape == (0, 16)
-
-
 def saved(config=PLAIN) -> io.SavedEncoder:
-    vocabulary = Vocabulary.from_ids([f"i{number:03d}" for number in range(N_ITEMS)])
+    vocabulary = Vocabulary.build(pl.Series([f"i{number:03d}" for number in range(N_ITEMS)]))
     return io.SavedEncoder(build(config), config, vocabulary, "5" * 64)
 
 
-def test_the_file_says_what_it_is(tmp_path):
-    one = saved(COVER[5])
+@pytest.fixture(scope="module")
+def model():
+    return trace(build(READER))
+
+
+def test_the_file_says_what_it_is(tmp_path, model):
+    one = saved(READER)
     done = exporting.export(one, tmp_path / "encoder.onnx")
-    model = onnx.load(tmp_path / "encoder.onnx")
-    facts = {entry.key: entry.value for entry in model.metadata_props}
-    assert facts == {
+    written = onnx.load(tmp_path / "encoder.onnx")
+    assert {entry.key: entry.value for entry in written.metadata_props} == {
         "dim": "16",
         "encoder_hash": "5" * 64,
         "event_types": '["click", "like", "buy"]',
@@ -193,42 +209,40 @@ def test_the_file_says_what_it_is(tmp_path):
         "usermodel": VERSION,
         "vocabulary_hash": one.vocabulary.hash,
     }
-    assert done.inputs == COLUMNS == tuple(entry.name for entry in model.graph.input)
+    assert done.inputs == COLUMNS == tuple(entry.name for entry in written.graph.input)
     assert done.bytes == (tmp_path / "encoder.onnx").stat().st_size
-    assert done.opset == next(entry.version for entry in model.opset_import if not entry.domain) == 20
+    assert done.opset == next(entry.version for entry in written.opset_import if not entry.domain) == 20
     assert done.parity <= 1e-5
     notes = manifest.read(tmp_path / "encoder.onnx", "onnx encoder", verify=True)
-    assert notes.meta["encoder_hash"] == "5" * 64
-    assert notes.meta["inputs"] == list(COLUMNS)
-    assert b".py" not in model.SerializeToString()
+    assert (notes.meta["encoder_hash"], notes.meta["inputs"]) == ("5" * 64, list(COLUMNS))
+    assert b".py" not in written.SerializeToString()
+    # Traced twice, the same bytes.
+    del written.metadata_props[:]
+    assert written.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
 
 
-def test_only_columns_that_are_read_are_inputs():
-    assert [one.name for one in trace(build(PLAIN)).graph.input] == ["item_index"]
-    timed = PLAIN.override({"time_bias_buckets": 8, "inputs.watch_time_buckets": 4})
-    assert [one.name for one in trace(build(timed)).graph.input] == [
-        "item_index",
-        "timestamps_s",
-        "watch_time_ms",
-    ]
+@pytest.fixture
+def traced(monkeypatch, model):
+    """Exports of this test take a graph that is there already."""
+    monkeypatch.setattr(exporting, "trace", lambda _: onnx.ModelProto.FromString(model.SerializeToString()))
 
 
-def test_the_same_encoder_gives_the_same_bytes(tmp_path):
-    one = saved(COVER[0])
-    exporting.export(one, tmp_path / "a.onnx")
-    exporting.export(one, tmp_path / "b.onnx")
-    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+def test_an_export_is_replaced_only_when_told(tmp_path, traced):
+    target = tmp_path / "encoder.onnx"
+    exporting.export(saved(READER), target)
+    before = target.read_bytes()
     with pytest.raises(OutputExistsError):
-        exporting.export(one, tmp_path / "a.onnx")
-    exporting.export(one, tmp_path / "a.onnx", overwrite=True)
+        exporting.export(saved(READER), target)
+    exporting.export(saved(READER), target, overwrite=True)
+    assert target.read_bytes() == before
 
 
-@pytest.mark.parametrize("wrong", [1e-3, float("nan")])
-def test_a_graph_that_differs_is_not_written(tmp_path, wrong):
-    one = saved(COVER[0])
-    right = one.module.padded
-    one.module.padded = lambda batch: right(batch) + wrong
-    with pytest.raises(NumericError, match="vectors within 0.0001 of the encoder's"):
+@pytest.mark.parametrize("wrong", [1e-2, float("nan")])
+def test_a_graph_that_differs_is_not_written(tmp_path, traced, wrong):
+    one = saved(READER)
+    with torch.no_grad():
+        one.module.norm_in.weight += wrong
+    with pytest.raises(NumericError, match=r"vectors within 0\.0001 of the encoder's"):
         exporting.export(one, tmp_path / "encoder.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -237,7 +251,7 @@ def test_an_encoder_without_a_padded_form_is_refused(tmp_path):
     class Bare(EncoderModule):
         pass
 
-    bare = io.SavedEncoder(Bare(), EncoderConfig(), Vocabulary.from_ids(["a"]), "0")
+    bare = io.SavedEncoder(Bare(), EncoderConfig(), Vocabulary.build(pl.Series(["a"])), "0")
     with pytest.raises(ConfigError, match="Bare: no method `padded`"):
         exporting.export(bare, tmp_path / "encoder.onnx")
 
@@ -254,7 +268,7 @@ def test_more_weights_than_a_file_holds_are_refused(tmp_path):
     one = saved(COVER[0])
     with torch.device("meta"):
         one.module.items.weight = torch.nn.Parameter(torch.empty(1 << 20, 600))
-    with pytest.raises(ConfigError, match="at most 2 GiB of weights, for an ONNX file; found 2.3 GiB"):
+    with pytest.raises(ConfigError, match=r"for an ONNX file; found 2\.3 GiB"):
         exporting.export(one, tmp_path / "encoder.onnx")
 
 

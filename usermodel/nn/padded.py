@@ -23,6 +23,7 @@ class PaddedBatch(JaggedBatch):
     Sizes are read from shapes and never asked for, because in a graph they are symbols.
     """
 
+    offsets: Int64[Tensor, " borders"]
     width: int = 1
 
     @staticmethod
