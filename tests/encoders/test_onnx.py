@@ -108,7 +108,7 @@ def test_the_padded_form_is_the_encoder(config):
 
 
 def test_few_graphs_hold_every_switch():
-    """What the fast tests trace has, between them, each value of each switch of every configuration."""
+    """What the fast tests trace has, between them, each value of each switch but these, which the slow tests have."""
 
     def values(configs):
         fields = {(type(one), name, getattr(one, name)) for one in configs for name in ("readout", "positions", "norm",
@@ -116,7 +116,6 @@ def test_few_graphs_hold_every_switch():
         return fields | {(type(one), "hashed", one.items.kind) for one in configs}
 
     left = {(cls.__name__, name, value) for cls, name, value in values(CONFIGS) - values(COVER)}
-    # The padded form decides nothing of these that the graph sees: a choice of rows to add, or of an order of parts.
     assert left == {
         ("GruConfig", "readout", "attention"),
         ("MeanPoolConfig", "recency", "equal"),

@@ -21,7 +21,7 @@ from usermodel.schema import EVENT_TYPE, WATCH_TIME
 #: What a graph may read, in the order of its inputs; one that its encoder does not read is left out.
 COLUMNS: Final = ("item_index", "timestamps_s", EVENT_TYPE, WATCH_TIME)
 OUTPUT: Final = "user_embedding"
-#: Of the default domain: the oldest set that has all that torch's exporter writes, its default in torch 2.11 to 2.13.
+#: Of ONNX's operators: what torch 2.13 writes unless told otherwise; onnxruntime reads it since 1.17.
 OPSET: Final = 20
 
 
@@ -111,10 +111,8 @@ def _refused(encoder: EncoderModule, why: str) -> ConfigError:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Sizes are symbols while a graph is traced, and no ``int``, so types are not checked; the exporter's remarks are its own."""
-    checked, loggers = (
-        jaxtyping.config.jaxtyping_disable,
-        [logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")],
-    )
+    checked = jaxtyping.config.jaxtyping_disable
+    loggers = [logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")]
     levels = [one.level for one in loggers]
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
@@ -140,14 +138,7 @@ def _strip(model: Any) -> None:
     kept = [one for one in graph.input if one.name in read]
     del graph.input[:]
     graph.input.extend(kept)
-    for part in (
-        model,
-        graph,
-        *graph.node,
-        *graph.value_info,
-        *graph.input,
-        *graph.output,
-        *graph.initializer,
-    ):
+    values = (*graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    for part in (model, graph, *graph.node, *values):
         del part.metadata_props[:]
         part.doc_string = ""
