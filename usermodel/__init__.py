@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from usermodel.events.readers import read_events as read_events
     from usermodel.events.simulate import simulate as simulate
     from usermodel.retrieval.item_index import ItemIndex as ItemIndex
+    from usermodel.retrieval.user_index import UserIndex as UserIndex
     from usermodel.store.build import build_store as build_store
     from usermodel.store.sequence_store import SequenceStore as SequenceStore
     from usermodel.training.pretrain import pretrain as pretrain
@@ -35,6 +36,7 @@ _PUBLIC = {
     "Run": "training.run",
     "SequenceStore": "store.sequence_store",
     "UserEncoder": "embeddings.user_encoder",
+    "UserIndex": "retrieval.user_index",
     "UserModelError": "errors",
     "build_store": "store.build",
     "evaluate": "benchmark.evaluate",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KIND: Final = "embeddings"
 #: Columns whose sums stand in the manifest, by their names there.
 SUMS: Final = {"n_events": "n_events", "n_unknown": "n_unknown", "is_cold": "n_cold"}
+#: Facts of an export that stay with its vectors when they are saved again.
+PROVENANCE: Final = ("normalize", "as_of", "ids", "key_check", "time_kind", "store_hash")
 #: Rows written at once, and so rows of a row group.
 _BLOCK: Final = 1 << 16
 
@@ -63,6 +65,10 @@ class EmbeddingTable:
             )
             do = "Pass matching arrays."
             raise DataError("embeddings", expected="one vector [dim] per id", found=found, do=do)
+        if self.ids.dtype not in (pl.String, pl.Int64) or self.ids.null_count():
+            found = f"{self.ids.dtype} with {self.ids.null_count()} empty ones"
+            do = "Cast them to text or 64-bit integers, and drop empty ones."
+            raise DataError("embeddings", expected="ids of text or 64-bit integers", found=found, do=do)
         if self.ids.n_unique() != len(self.ids):
             raise DataError(
                 "embeddings", expected="unique ids", found="repeated ones", do="Embed each id once."
@@ -75,11 +81,12 @@ class EmbeddingTable:
         return iter(self.ids)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._rows
+        # True is no id, though it equals 1; a list is none either.
+        return isinstance(key, str | int) and not isinstance(key, bool) and key in self._rows
 
     def __getitem__(self, key: Any) -> Float[ndarray, "..."]:
         """The vector of one id."""
-        return np.asarray(self.vectors[self._row(key)])
+        return np.asarray(self.vectors[self.row(key)])
 
     def __repr__(self) -> str:
         shape = " x ".join(f"{size:,}" for size in self.vectors.shape)
@@ -91,8 +98,9 @@ class EmbeddingTable:
     def _rows(self) -> dict[Any, int]:
         return {key: row for row, key in enumerate(self.ids)}
 
-    def _row(self, key: Any) -> int:
-        if key not in self._rows:
+    def row(self, key: Any) -> int:
+        """The row of one id."""
+        if key not in self:
             raise MissingError(
                 self.name, expected="an id of this table", found=repr(key), do="Check the id and its type."
             )
@@ -109,7 +117,7 @@ class EmbeddingTable:
         Raises:
             MissingError: An id that the table does not have.
         """
-        rows = np.fromiter((self._row(key) for key in ids), dtype=np.int64)
+        rows = np.fromiter((self.row(key) for key in ids), dtype=np.int64)
         columns = self.columns[rows] if self.columns.width else self.columns
         return replace(
             self, ids=self.ids.gather(rows), vectors=np.asarray(self.vectors[rows]), columns=columns
@@ -117,7 +125,7 @@ class EmbeddingTable:
 
     def normalized(self) -> EmbeddingTable:
         """The same with vectors of length 1, in float32; zeros stay zeros. Inner products are then cosines."""
-        return replace(self, vectors=normalize(self.vectors))
+        return replace(self, vectors=normalize(self.vectors), meta={**self.meta, "normalize": True})
 
     def to_numpy(self) -> Shaped[ndarray, "n ..."]:
         """The vectors, in the order of ``ids``."""
@@ -181,6 +189,7 @@ class EmbeddingTable:
                 writer.add(Rows(self.ids[part].alias(self.name), columns, stored))
         facts: dict[str, Any] = {"encoder_hash": self.encoder_hash, "dim": self.dim, "dtype": dtype}
         facts[f"n_{self.name.removesuffix('_id')}s"] = len(self)
+        facts |= {name: self.meta[name] for name in PROVENANCE if name in self.meta}
         for column, name in SUMS.items():
             if column in self.columns.columns:
                 facts[name] = int(self.columns[column].sum())

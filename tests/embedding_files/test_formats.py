@@ -38,7 +38,7 @@ def table(n=7, shape=(4,), *, ids="string", seed=0):
     columns = pl.DataFrame(
         {
             "n_events": np.arange(n),
-            "is_cold": [i == 2 for i in range(n)],
+            "is_cold": pl.Series([i == 2 for i in range(n)], dtype=pl.Boolean),
             "prediction_time": pl.Series([None if i == 2 else i - 2**60 for i in range(n)], dtype=pl.Int64),
         }
     )

@@ -56,12 +56,9 @@ def test_logs_frames_files_and_histories_give_the_vectors_of_the_store(made, clo
         expected = encoder.encode(store)
         for source in (store.path, str(store.path), read_events(frame), tmp_path / "log"):
             same(encoder.encode(source), expected)
-        # An encoder without a clock takes numbers as they are: these are seconds.
-        micro = encoder.config.reads_clock
-        seconds = expected.columns.with_columns(pl.col("prediction_time") // 1_000_000 + 1)
-        wanted = expected if micro else type(expected)(expected.ids, expected.vectors, "", seconds)
-        for source in (frame, frame.to_pandas(), tmp_path / "events.parquet", str(tmp_path / "events.csv")):
-            same(encoder.encode(source), wanted)
+        files = tmp_path / "events.parquet", str(tmp_path / "events.csv")
+        for source in (frame, frame.to_pandas(), frame.to_arrow(), frame.lazy(), *files):
+            same(encoder.encode(source), expected)
         same(encoder.encode(histories), expected)
         assert encoder.encode(histories).ids.to_list() == list(histories)
 
@@ -121,6 +118,7 @@ def test_unknown_items_are_skipped_and_counted_and_who_is_cold_is_flagged(made):
 def test_nothing_gives_an_empty_table(made):
     _, encoder = made
     assert len(encoder.encode({})) == 0
+    assert len(encoder.encode(tiny.frame().clear().to_pandas())) == 0
     assert encoder.encode(tiny.frame().clear()).to_numpy().shape == (0, 8)
     assert encoder.encode([])[ONE_USER].tolist() == [0] * 8
 
@@ -203,6 +201,18 @@ def test_what_cannot_be_embedded_is_refused(made, tmp_path):
             encoder.encode(source)
     with pytest.raises(ConfigError, match="expected options of reading for a frame or files only"):
         encoder.encode(store, reading={"user": "uid"})
+    for options in ({"processes": 0}, {"batch_events": 0}):
+        with pytest.raises(ConfigError, match="expected a whole number from 1; found 0"):
+            encoder.encode(store, **options)
+    for moment in (2**63, -(2**63) - 1, "9" * 30):
+        with pytest.raises(ConfigError, match="as_of: expected a 64-bit integer"):
+            encoder.encode(store, as_of=moment)
+    for users in ([2**70], [True], "u001", [1]):
+        with pytest.raises(DataError):
+            encoder.encode(store, users=users)
+    for histories in ({2**70: []}, {"\ud800": []}, {"a": [("\ud800", 1)]}):
+        with pytest.raises(DataError, match=r"ids: expected|expected .item, time. pairs"):
+            encoder.encode(histories)
     with pytest.raises(ConfigError, match="expected a store, which every process can open"):
         encoder.encode({"a": []}, processes=2)
     with pytest.raises(ConfigError, match="expected a device of this machine"):

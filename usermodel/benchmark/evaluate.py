@@ -9,10 +9,12 @@ from typing import Any, Literal, Unpack
 
 import torch
 
-from usermodel.embedding_table import DotScorer
+from usermodel.embedding_table import DotScorer, EmbeddingTable
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
 from usermodel.errors import MismatchError
+from usermodel.retrieval.item_index import ItemIndex
+from usermodel.schema import USER
 from usermodel.store.append import GROWN_FROM
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.next_item import NextItem, NextItemOptions
@@ -25,6 +27,7 @@ def evaluate(
     store: SequenceStore | str | os.PathLike[str],
     *,
     part: Literal["valid", "test"] = "test",
+    index: str | os.PathLike[str] | None = None,
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
     **options: Unpack[NextItemOptions],
@@ -35,6 +38,8 @@ def evaluate(
         run: A finished run; its split decides the targets.
         store: The store it was trained on, or what that has grown into by ``append``.
         part: ``test`` or ``valid``.
+        index: An index of the run's items, as the first of two stages: how much of the exact best it finds for these users
+            comes after the metrics, as ``index_recall@10`` and ``@100``.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (users encoded, users in all).
         **options: ``metrics``, ``by``, ``as_`` and ``interval`` of `NextItem`.
@@ -52,7 +57,8 @@ def evaluate(
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
     _require_untrained_targets(run, store)
-    return evaluate_encoder(encoder, store, task, on_progress=on_progress)
+    stage = None if index is None else ItemIndex.load(index, allow_modules=allow_modules)
+    return evaluate_encoder(encoder, store, task, index=stage, on_progress=on_progress)
 
 
 def _require_untrained_targets(run: Run, store: SequenceStore) -> None:
@@ -81,6 +87,7 @@ def evaluate_encoder(
     store: SequenceStore,
     task: NextItem,
     *,
+    index: ItemIndex | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[TaskResult]:
     """Embed what the task asks for, as far as the encoder reads and knows it, and score it in float32."""
@@ -90,7 +97,23 @@ def evaluate_encoder(
     vectors = torch.from_numpy(encode(module, store, requests, on_progress=on_progress))
     items = torch.from_numpy(encoder.items().to_numpy())
     scorer = DotScorer(vectors, items, rows=requests.user, n_unknown=n_unknown)
-    return task.score(scorer, store, requests)
+    results = task.score(scorer, store, requests)
+    if index is None:
+        return results
+    ids = store.users.decode(requests.user + 1).alias(USER)
+    return results + _first_stage(index, EmbeddingTable(ids, vectors.numpy(), encoder.content_hash))
+
+
+def _first_stage(index: ItemIndex, users: EmbeddingTable) -> list[TaskResult]:
+    """Recall of an index against exact search; nothing is filtered, because filters are exact whatever the index."""
+    card = (
+        "share of the exact best {k} items that the index returns, nothing excluded; a result that is level with the last of "
+        "them counts; mean over users"
+    )
+    return [
+        TaskResult(f"index_recall@{k}", index.recall(users, k), len(users), None, None, card.format(k=k))
+        for k in (10, 100)
+    ]
 
 
 def flat(results: list[TaskResult], **facts: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def _log(what: str) -> Any:
 def embed(
     run: common.RunPath,
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="STORE|LOG",
             help="A store made by 'usermodel ingest'; or a log (Parquet, CSV, ...), which needs no store.",
@@ -44,8 +44,9 @@ def embed(
     ] = None,
     normalize: Annotated[bool, _what("Scale vectors to length 1.", "--normalize")] = False,
     format: Annotated[
-        Literal["parquet", "npy", "safetensors"], typer.Option(help="Format inside a folder.")
-    ] = "parquet",
+        Literal["parquet", "npy", "safetensors"] | None,
+        typer.Option(help="Format inside a folder. [default: parquet]", show_default=False),
+    ] = None,
     dtype: Annotated[
         Literal["float32", "float16", "int8"],
         typer.Option(help="How vectors are stored; what that costs is measured and printed."),
@@ -102,12 +103,12 @@ def embed(
     common.say(f"wrote {done.n_users:,} user vectors of width {done.meta['dim']} to {out}")
 
 
-def _open(source: Path) -> Any:
+def _open(source: str) -> Any:
     """A store, every byte of it checked; anything else is left for the encoder to read."""
     from usermodel import manifest
     from usermodel.store.sequence_store import KIND, SequenceStore
 
-    if (source / manifest.NAME).is_file() and manifest.read(source).kind == KIND:
+    if (Path(source) / manifest.NAME).is_file() and manifest.read(source).kind == KIND:
         return SequenceStore.open(source, verify=True)
     return source
 

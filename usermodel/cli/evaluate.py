@@ -48,6 +48,12 @@ def evaluate(
     interval: Annotated[
         Literal["bootstrap", "normal"], typer.Option(help="How 95 % intervals over users are made.")
     ] = "bootstrap",
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="An index of the run's items: how much of the exact best it finds for these users."
+        ),
+    ] = None,
     json_out: Annotated[
         Path | None,
         typer.Option("--json", help="Also write the scores, counts and definitions to this file."),
@@ -70,7 +76,9 @@ def evaluate(
         options["metrics"] = _names(metrics)
     opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
     with common.progress("encoding", "users") as update:
-        found = score(finished, opened, part=part, allow_modules=allowed, on_progress=update, **options)
+        found = score(
+            finished, opened, part=part, index=index, allow_modules=allowed, on_progress=update, **options
+        )
     _print(found, f"{task}, {part} targets" + (f", as {as_}" if as_ else ""))
     if json_out is not None:
         preset = {"as": as_} if as_ else {}
@@ -111,9 +119,10 @@ def _print_definitions(whole: Sequence[TaskResult]) -> None:
     """What each metric counts, then the rules; rules that several metrics share are printed once."""
     rules: dict[str, list[str]] = {}
     for one in whole:
-        counted, _, rule = one.definition.partition("; full ranking")
+        counted, ranking, rule = one.definition.partition("; full ranking")
         common.say(f"{one.metric}: {counted}")
-        rules.setdefault(f"full ranking{rule}", []).append(one.metric)
+        if ranking:
+            rules.setdefault(f"full ranking{rule}", []).append(one.metric)
     for rule, names in rules.items():
         common.say(rule if len(rules) == 1 else f"{', '.join(names)}: {rule}")
 

@@ -18,7 +18,7 @@ def forget(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...", help="Stores and exported embeddings to rewrite.", show_default=False
+            metavar="PATH...", help="Stores, embeddings and indexes to rewrite.", show_default=False
         ),
     ],
     users: Annotated[
@@ -30,17 +30,20 @@ def forget(
     ] = None,
     as_json: common.AsJson = False,
 ) -> None:
-    """Remove users from stores and embeddings, physically, and print a receipt. Logs and runs are not touched."""
+    """Remove users from stores, embeddings and indexes, physically, and print a receipt. Logs and runs are not touched."""
     words = _read(users)
     # All of them are opened before the first is rewritten: a wrong path is found in time.
-    jobs = [_job(path, words, users, key) for path in {path.resolve(): None for path in paths}]
-    receipts = []
-    for job in jobs:
-        receipts.append(job().to_json())
-        if not as_json:
-            common.results.print(_sentence(receipts[-1]), soft_wrap=True, markup=False)
-    if as_json:
-        common.print_json({"receipts": receipts})
+    jobs = [_job(path, words, users, key) for path in {path.resolve(): path for path in paths}.values()]
+    receipts: list[dict[str, Any]] = []
+    try:
+        for job in jobs:
+            receipts.append(job().to_json())
+            if not as_json:
+                common.results.print(_sentence(receipts[-1]), soft_wrap=True, markup=False)
+    finally:
+        # What was removed before another one failed is removed.
+        if as_json:
+            common.print_json({"receipts": receipts})
 
 
 def _job(path: Path, words: list[str], users: Path, key: Path | None) -> Callable[[], Receipt]:
@@ -49,13 +52,17 @@ def _job(path: Path, words: list[str], users: Path, key: Path | None) -> Callabl
     from usermodel.embeddings.files import KIND
     from usermodel.embeddings.forget import Forgetful
     from usermodel.embeddings.keys import IdKey
+    from usermodel.retrieval.files import KIND as INDEX
+    from usermodel.retrieval.forget import ForgetfulIndex
     from usermodel.store.forget import forget as forget_events
     from usermodel.store.sequence_store import SequenceStore
 
-    if path.exists() and manifest.read(path).kind == KIND:
-        export = Forgetful.open(path, IdKey.read(key) if key is not None else None)
-        vectors_of = _ids(words, export.kind, users)
-        return lambda: export.forget(vectors_of)
+    kinds: dict[str, Any] = {KIND: Forgetful, INDEX: ForgetfulIndex}
+    kind = manifest.read(path).kind if path.exists() else None
+    if kind in kinds:
+        made = kinds[kind].open(path, IdKey.read(key) if key is not None else None)
+        whose = _ids(words, made.kind, users)
+        return lambda: made.forget(whose)
     store = SequenceStore.open(path, verify=True)
     ids = _ids(words, store.users.kind, users)
     return lambda: forget_events(store, ids)

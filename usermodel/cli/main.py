@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "index",
     "recommend",
+    "similar",
     "evaluate",
     "append",
     "forget",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,51 +32,36 @@ def recommend(
     keep_seen: Annotated[
         bool, typer.Option("--keep-seen", help="Do not leave out what a user already took.")
     ] = False,
+    allow: Annotated[
+        str | None,
+        typer.Option(help="Only these items: ids separated by commas, or a file with one id a line."),
+    ] = None,
+    deny: Annotated[str | None, typer.Option(help="Never these items, written alike.")] = None,
     allow_module: common.AllowModule = None,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Recommend items to users from all their events; what they already took is left out."""
+    from usermodel.cli.ids import read_ids
+    from usermodel.cli.rows import put
     from usermodel.embeddings.user_encoder import UserEncoder
     from usermodel.retrieval.item_index import ItemIndex
-    from usermodel.retrieval.output import write_recommendations
     from usermodel.store.sequence_store import SequenceStore
 
-    opened = SequenceStore.open(store)
-    found = (
-        ItemIndex.load(index, allow_modules=allow_module or ())
-        if index is not None
-        else ItemIndex.build(run, allow_modules=allow_module or ())
-    )
-    encoder = UserEncoder.load(run, allow_modules=allow_module or ())
-    table = encoder.encode(opened, users=_ids(users, opened.users.kind))
-    common.say_unknown(encoder.n_unknown_items(opened), table.columns)
-    best = found.recommend(table, k, exclude_seen=None if keep_seen else opened)
-    if out is not None:
-        write_recommendations(best, out, None if format == "table" else format, overwrite=overwrite)
-        common.say(f"wrote {best.height:,} recommendations to {out}")
-    elif format in {None, "table"}:
-        common.print_table(f"The best {k} items of each user", best.columns, best.rows())
-    elif format == "parquet":
-        best.write_parquet(sys.stdout.buffer)
+    opened, allowed = SequenceStore.open(store), allow_module or ()
+    if index is not None:
+        found = ItemIndex.load(index, allow_modules=allowed)
     else:
-        sys.stdout.write(best.write_csv() if format == "csv" else best.write_json() + "\n")
-
-
-def _ids(users: str, kind: str) -> list[str] | list[int]:
-    from usermodel.errors import DataError
-
-    path = Path(users)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else users.split(",")
-    ids = list(dict.fromkeys(word.strip() for word in lines if word.strip()))
-    if not ids:
-        raise DataError(
-            "--users", expected="at least one id", found=repr(users), do="For example --users A,B."
-        )
-    if kind == "string":
-        return ids
-    wrong = [word for word in ids if not word.lstrip("-").isdigit()]
-    if wrong:
-        raise DataError(
-            "--users", expected="integer ids, as in this store", found=repr(wrong[0]), do="Check the ids."
-        )
-    return [int(word) for word in ids]
+        # Whatever the catalogue: an index for one question is not worth building.
+        found = ItemIndex.build(run, kind="flat", allow_modules=allowed)
+    encoder = UserEncoder.load(run, allow_modules=allowed)
+    table = encoder.encode(opened, users=read_ids(users, opened.users.kind))
+    common.say_unknown(encoder.n_unknown_items(opened), table.columns)
+    kind = found.vocabulary.kind
+    best = found.recommend(
+        table,
+        k,
+        exclude_seen=None if keep_seen else opened,
+        allow=None if allow is None else read_ids(allow, kind, "--allow"),
+        deny=None if deny is None else read_ids(deny, kind, "--deny"),
+    )
+    put(best, f"The best {k} items of each user", out, format, overwrite=overwrite)

@@ -88,7 +88,8 @@ class ParquetReader:
         self.ids, self.columns = frame[names[0]], frame.drop(names[0])
         sizes = [facts.row_group(group).num_rows for group in range(facts.num_row_groups)]
         self._first = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        self._group, self._held = -1, Stored(np.zeros((0, *self._shape), dtype=np.float32))
+        scale = np.zeros(0, dtype=np.float32) if SCALE in schema.names else None
+        self._group, self._held = -1, Stored(np.zeros((0, *self._shape), dtype=self._kind), scale)
 
     def _shape_of(self, schema: pa.Schema) -> tuple[int, ...]:
         kind, shape = schema.field(COLUMN).type if COLUMN in schema.names else pa.null(), []
@@ -98,6 +99,7 @@ class ParquetReader:
         needs_scale = kind == pa.int8()
         if not shape or kind not in _TYPES or len(schema.names) < 2 or needs_scale != (SCALE in schema.names):
             raise self._damaged(f"ids and a column {COLUMN!r} of vectors", ", ".join(schema.names))
+        self._kind = kind.to_pandas_dtype()
         return tuple(shape)
 
     def take(self, rows: Int64[ndarray, " n"]) -> Stored:

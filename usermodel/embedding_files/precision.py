@@ -75,7 +75,8 @@ def store(vectors: Shaped[ndarray, "n ..."], dtype: Dtype) -> Stored:
         return Stored(np.ascontiguousarray(vectors, dtype=np.float16))
     flat = _flat(vectors).astype(np.float32)
     scale = np.abs(flat).max(axis=1, initial=0.0) / np.float32(LEVELS)
-    codes = np.rint(flat / np.where(scale > 0, scale, 1)[:, None])
+    # The scale of a row of the smallest numbers there are is itself rounded.
+    codes = np.rint(flat / np.where(scale > 0, scale, 1)[:, None]).clip(-LEVELS, LEVELS)
     return Stored(codes.astype(np.int8).reshape(vectors.shape), scale)
 
 

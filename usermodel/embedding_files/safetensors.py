@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from usermodel.embedding_files.precision import Stored
 from usermodel.embedding_files.rows import Rows, Writer
-from usermodel.errors import IntegrityError
+from usermodel.errors import DataError, IntegrityError
 
 #: Room for the header, which is written last; the format allows blanks at its end.
 _HEADER: Final = 1 << 13
@@ -28,6 +28,11 @@ _TYPES: Final = {
     "F32": np.float32,
     "F16": np.float16,
     "I8": np.int8,
+    "F64": np.float64,
+    "I16": np.int16,
+    "U16": np.uint16,
+    "U32": np.uint32,
+    "U64": np.uint64,
     "I32": np.int32,
     "I64": np.int64,
     "U8": np.uint8,
@@ -105,6 +110,9 @@ def _of_series(name: str, column: pl.Series) -> dict[str, ndarray]:
             f"{name}.offsets": np.concatenate([[0], ends]).astype(np.int64),
         }
     gaps = column.is_null()
+    if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
+        do = "Cast it, or save as Parquet."
+        raise DataError(column.name, expected="numbers, flags or text", found=f"{column.dtype}", do=do)
     filled = column.fill_null(False if column.dtype == pl.Boolean else 0).to_numpy()
     return {name: filled} | ({name + _NULL: gaps.to_numpy()} if gaps.any() else {})
 

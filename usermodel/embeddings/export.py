@@ -42,7 +42,7 @@ class ExportConfig(Config):
     """What is exported, and how it is written.
 
     Attributes:
-        format: Format inside a folder: ``parquet``, ``npy`` or ``safetensors``; a name with a suffix says it itself.
+        format: Format inside a folder: ``parquet`` (the default), ``npy`` or ``safetensors``; a name with a suffix says it itself.
         dtype: ``float32``, ``float16`` or ``int8``; the manifest says what it has cost.
         normalize: Scale vectors to length 1.
         as_of: Embed everyone as they were then, from the events before that time.
@@ -53,7 +53,7 @@ class ExportConfig(Config):
         batch_events: Events per forward pass, about.
     """
 
-    format: Format = "parquet"
+    format: Format | None = None
     dtype: Dtype = "float32"
     normalize: bool = False
     as_of: Moment | None = None
@@ -128,6 +128,10 @@ def export(
             found=f"the suffix {out.suffix}",
             do=do,
         )
+    suffix = out.suffix.lower()
+    if config.format and suffix in SINGLE and suffix != f".{config.format}":
+        found, do = f"the name {out.name}", "Name a folder, or drop --format."
+        raise ConfigError("--format", expected=f"a name that fits {config.format}", found=found, do=do)
     manifest.refuse_existing(out, KIND, overwrite)
     wanted: dict[str, Any] = {
         "encoder_hash": plan.encoder_hash,
@@ -140,8 +144,8 @@ def export(
     if isinstance(plan.sequences, SequenceStore):
         wanted["store_hash"] = plan.sequences.content_hash
     earlier = _earlier(plan, config, wanted)
-    form = out.suffix[1:] if out.suffix in SINGLE else config.format
-    with _drafted(out, config.format, plan.items, overwrite) as (writer, meta):
+    form = suffix[1:] if suffix in SINGLE else config.format or "parquet"
+    with _drafted(out, config.format or "parquet", plan.items, overwrite) as (writer, meta):
         written = _Writing(plan, config.dtype, key, earlier, writer).run(on_progress)
         meta.update(wanted, **written, n_users=len(plan.rows), dim=plan.items.dim, format=form)
         n_encoded = meta.pop("n_encoded")
@@ -170,9 +174,9 @@ def _earlier(plan: Plan, config: ExportConfig, wanted: dict[str, Any]) -> Earlie
 def _drafted(
     out: Path, form: Format, items: EmbeddingTable, overwrite: bool
 ) -> Iterator[tuple[Writer, dict[str, Any]]]:
-    if out.suffix in SINGLE:
+    if out.suffix.lower() in SINGLE:
         with manifest.write_file(out, KIND, overwrite=overwrite) as draft:
-            yield file_writer(draft.path, out.suffix), draft.meta
+            yield file_writer(draft.path, out.suffix.lower()), draft.meta
         return
     with manifest.write_directory(out, KIND, overwrite=overwrite) as draft:
         draft.meta.update(items.write(open_writer(draft.path, ITEMS, form)))
@@ -185,28 +189,38 @@ class _Writing:
     def __init__(
         self, plan: Plan, dtype: Dtype, key: IdKey | None, earlier: Earlier | None, writer: Writer
     ) -> None:
-        self.plan, self.dtype, self.key, self.writer = plan, dtype, key, writer
+        self.plan, self.dtype, self.writer = plan, dtype, writer
         self.loss, self.earlier = Loss(), earlier
+        self.rows, self.ids = plan.rows, plan.sequences.users.decode(plan.rows + 1).alias(USER)
+        if key is not None:
+            # In the order of their pseudonyms: that of the store would tell who they are.
+            names = key.of(self.ids)
+            order = names.arg_sort().to_numpy()
+            self.rows, self.ids = plan.rows[order], names.gather(order)
+        self.old = np.full(len(self.rows), -1)
         if earlier is not None:
             self.loss.merge(earlier.meta.get("loss", {}))
+            first = plan.sequences.offsets[self.rows]
+            self.old = earlier.unchanged(self.ids, stops(plan.sequences, self.rows, plan.how.as_of) - first)
 
     def run(self, on_progress: OnProgress | None) -> dict[str, Any]:
         """Write every block; returns the sums for the manifest."""
         sums = {"n_encoded": 0, **dict.fromkeys(SUMS.values(), 0)}
         done = 0
-        # What is known of the blocks that are being encoded.
-        waiting: deque[tuple[pl.Series, pl.DataFrame, Int64[ndarray, " block"]]] = deque()
+        # Blocks that are being encoded.
+        waiting: deque[slice] = deque()
 
         def fresh() -> Iterator[UserBlock]:
-            for rows in blocks_of(self.plan.rows):
-                waiting.append(self._look(rows))
-                yield rows[waiting[-1][2] < 0]
+            for places in blocks_of(np.arange(len(self.rows))):
+                waiting.append(slice(places[0], places[-1] + 1) if len(places) else slice(0, 0))
+                yield self.rows[places[self.old[places] < 0]]
 
         with self.writer:
             for vectors in self.plan.encode(fresh()):
-                ids, columns, old = waiting.popleft()
-                self.writer.add(Rows(ids, columns, self._stored(old, vectors)))
-                done += len(ids)
+                part = waiting.popleft()
+                columns = self._facts(self.rows[part])
+                self.writer.add(Rows(self.ids[part], columns, self._stored(self.old[part], vectors)))
+                done += len(columns)
                 sums["n_encoded"] += len(vectors)
                 for column, name in SUMS.items():
                     sums[name] += int(columns[column].sum())
@@ -214,16 +228,10 @@ class _Writing:
                     on_progress(done, len(self.plan.rows))
         return sums | ({} if self.dtype == "float32" else {"loss": self.loss.facts()})
 
-    def _look(self, rows: UserBlock) -> tuple[pl.Series, pl.DataFrame, Int64[ndarray, " block"]]:
-        """Ids and facts of some users, and where an earlier export has them."""
+    def _facts(self, rows: UserBlock) -> pl.DataFrame:
         plan = self.plan
-        ids = plan.sequences.users.decode(rows + 1).alias(USER)
-        ids = ids if self.key is None else self.key.of(ids)
         stop = stops(plan.sequences, rows, plan.how.as_of)
-        columns = facts(plan.sequences, len(plan.items), plan.sequences.offsets[rows], stop, plan.how.as_of)
-        if self.earlier is None:
-            return ids, columns, np.full(len(rows), -1)
-        return ids, columns, self.earlier.unchanged(ids, columns["n_events"].to_numpy())
+        return facts(plan.sequences, len(plan.items), plan.sequences.offsets[rows], stop, plan.how.as_of)
 
     def _stored(self, old: Int64[ndarray, " block"], vectors: Float32[ndarray, "fresh dim"]) -> Stored:
         """Fresh vectors and copied ones, in the order of the block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +20,26 @@ from usermodel.embedding_table import SUMS
 from usermodel.embeddings.files import ITEMS, KIND, USERS
 from usermodel.embeddings.keys import IdKey
 from usermodel.errors import ConfigError, DataError, IntegrityError
-from usermodel.schema import IdType
+from usermodel.schema import USER, IdType
 from usermodel.store.forget import Receipt
 
 _BLOCK: Final = 1 << 16
+
+
+def require_key(path: Path, meta: Mapping[str, Any], key: IdKey | None) -> IdKey | None:
+    """The key, where the manifest says that users have pseudonyms; None where they do not.
+
+    Raises:
+        ConfigError: There is no key, or another one.
+    """
+    check = meta.get("key_check") if meta.get("ids", "raw") == "hmac" else None
+    if check is None:
+        return None
+    if key is None or key.check != check:
+        found = "none" if key is None else f"one with the check {key.check}"
+        do = "Pass --key FILE with the key that the export was made with."
+        raise ConfigError(str(path), expected=f"the key of its pseudonyms ({check})", found=found, do=do)
+    return key
 
 
 @dataclass(frozen=True)
@@ -46,15 +63,17 @@ class Forgetful:
         """Open an export; checksums are compared.
 
         Raises:
+            DataError: It holds no users.
             ConfigError: It has pseudonyms and there is no key, or another one.
         """
         meta = manifest.read(path, KIND, verify=True).meta
-        check = meta.get("key_check") if meta.get("ids", "raw") == "hmac" else None
-        if check is not None and (key is None or key.check != check):
-            found = "none" if key is None else f"one with the check {key.check}"
-            do = "Pass --key FILE with the key that the export was made with."
-            raise ConfigError(str(path), expected=f"the key of its pseudonyms ({check})", found=found, do=do)
-        return Forgetful(path, meta, open_reader(path, USERS), key if check is not None else None)
+        reader = open_reader(path, USERS)
+        if reader.ids.name != USER:
+            do = "Leave it out: items are nobody's."
+            raise DataError(
+                str(path), expected="vectors of users", found=f"vectors by {reader.ids.name}", do=do
+            )
+        return Forgetful(path, meta, reader, require_key(path, meta, key))
 
     @property
     def kind(self) -> IdType:
@@ -88,7 +107,7 @@ class Forgetful:
 
 
 def _rewrite(path: Path, facts: dict[str, Any], reader: Reader, kept: Int64[ndarray, " kept"]) -> None:
-    columns = reader.columns[kept]
+    columns = reader.columns[kept] if reader.columns.width else reader.columns
     sums = {name: int(columns[column].sum()) for column, name in SUMS.items() if column in columns.columns}
     facts = {**facts, **sums, "n_users": len(kept)}
     if path.is_file():
@@ -110,4 +129,5 @@ def _copy(reader: Reader, kept: Int64[ndarray, " kept"], writer: Writer) -> None
     with writer:
         for start in range(0, max(len(kept), 1), _BLOCK):
             rows = kept[start : start + _BLOCK]
-            writer.add(Rows(reader.ids.gather(rows), reader.columns[rows], reader.take(rows)))
+            columns = reader.columns[rows] if reader.columns.width else reader.columns
+            writer.add(Rows(reader.ids.gather(rows), columns, reader.take(rows)))

@@ -19,7 +19,7 @@ from usermodel.embeddings.moments import microseconds
 from usermodel.errors import ConfigError, DataError
 from usermodel.events.event_log import KIND as LOG
 from usermodel.events.event_log import EventLog
-from usermodel.events.readers import read_events
+from usermodel.events.readers import as_frame, read_events
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.store.memory import MemorySequences, sequences_of_histories, sequences_of_log
 from usermodel.store.sequence_store import KIND as STORE
@@ -44,7 +44,7 @@ def as_sequences(
         source: A store, an `EventLog`, a polars or pandas frame, a path of any of these on disk, one history as a list of
             (item, time) pairs, or a mapping from user ids to such lists.
         vocabulary: Items that the encoder knows.
-        clock: Whether times must be times. Otherwise the integers of files and frames are taken as they are, any of them.
+        clock: Whether times must be times. Otherwise numbers in files and frames that can be none are taken as an order.
         event_types: Event types that it has codes for.
         reading: Options of `read_events` for files and frames.
 
@@ -68,10 +68,11 @@ def as_sequences(
     if _is_history(source):
         return _histories({ONE_USER: source}, vocabulary)
     if not isinstance(source, EventLog):
-        if isinstance(source, pl.DataFrame) and source.is_empty():
-            return _histories({}, vocabulary)
-        usual = {"id_type": vocabulary.kind, "time_unit": "auto" if clock else "order"}
-        source = read_events(source, **(usual | options))
+        if not isinstance(source, str | os.PathLike | list | tuple):
+            source = as_frame(source)
+            if source.is_empty():
+                return _histories({}, vocabulary)
+        source = _read(source, {"id_type": vocabulary.kind, **options}, clock=clock)
     return sequences_of_log(source, vocabulary, event_types)
 
 
@@ -85,11 +86,22 @@ def _open(path: Path) -> SequenceStore | EventLog:
     raise DataError(str(path), expected="histories", found=f"{kind!r}", do=do)
 
 
+def _read(source: Any, options: dict[str, Any], *, clock: bool) -> EventLog:
+    """A log; numbers that are no times of 1990 to 2100 in any unit are an order, where an order is enough."""
+    try:
+        return read_events(source, **options)
+    except DataError:
+        if clock or "time_unit" in options:
+            raise
+        return read_events(source, **options, time_unit="order")
+
+
 def _is_history(source: Any) -> bool:
     return isinstance(source, list | tuple) and not any(isinstance(one, str | os.PathLike) for one in source)
 
 
 def _histories(given: Mapping[Any, Any], vocabulary: Vocabulary) -> MemorySequences:
+    given = {_whole(user): history for user, history in given.items()}
     kinds = {type(user) for user in given}
     if kinds not in (set(), {str}, {int}):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -105,7 +117,7 @@ def _histories(given: Mapping[Any, Any], vocabulary: Vocabulary) -> MemorySequen
 def _pairs(history: Any, wanted: type, where: str) -> tuple[pl.Series, Int64[ndarray, " n"]]:
     """Items and times of one history."""
     try:
-        rows = [(item, _time(time)) for item, time in history]
+        rows = [(_whole(item), _time(time)) for item, time in history]
         times = np.array([time for _, time in rows], dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
         found, do = (
@@ -119,6 +131,24 @@ def _pairs(history: Any, wanted: type, where: str) -> tuple[pl.Series, Int64[nda
         raise DataError(where, expected=f"items of type {wanted.__name__}", found=found, do=do)
     items = pl.Series("id", [item for item, _ in rows], dtype=pl.Int64 if wanted is int else pl.String)
     return items, times
+
+
+def _whole(value: Any) -> Any:
+    """Numbers and text of numpy as those of Python; whatever is neither stays what it is."""
+    if isinstance(value, np.integer) or (isinstance(value, int) and not isinstance(value, bool)):
+        number = int(value)
+        if not -(2**63) <= number < 2**63:
+            do = "Use the ids of the log."
+            raise DataError("ids", expected="64-bit integers", found=f"{number}", do=do)
+        return number
+    if isinstance(value, str):
+        text = str(value)
+        if not text.isascii() and any(0xD800 <= ord(one) < 0xE000 for one in text):
+            raise DataError(
+                "ids", expected="text in Unicode", found=ascii(text), do="Use the ids of the log."
+            )
+        return text
+    return value
 
 
 def _time(time: Any) -> int:

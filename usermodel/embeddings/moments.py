@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from usermodel.errors import ConfigError
 from usermodel.schema import TimeKind
@@ -29,10 +31,11 @@ def moment(value: Moment, kind: TimeKind, where: str = "as_of") -> int:
     Raises:
         ConfigError: Neither; a time without a zone; or a time for a store that only knows an order.
     """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lstrip("-").isdigit():
-        return int(value)
+    number: Any = value
+    if hasattr(number, "__index__") and not isinstance(number, bool):
+        return _bounded(operator.index(number), where)
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]+", value):
+        return _bounded(int(value), where)
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
         found = microseconds(time) if isinstance(time, datetime) else None
@@ -50,3 +53,10 @@ def moment(value: Moment, kind: TimeKind, where: str = "as_of") -> int:
             do=do,
         )
     return found
+
+
+def _bounded(value: int, where: str) -> int:
+    if not -(2**63) <= value < 2**63:
+        do = "Give microseconds since 1970 UTC, or a position."
+        raise ConfigError(where, expected="a 64-bit integer", found=f"{value}", do=do)
+    return value

@@ -19,7 +19,7 @@ from usermodel.embedding_files.table import open_reader
 from usermodel.embedding_table import KIND
 from usermodel.embeddings.files import USERS
 from usermodel.errors import ConfigError, MismatchError
-from usermodel.store.append import GROWN_FROM
+from usermodel.store.append import ADDED_TO
 from usermodel.store.sequence_store import SequenceStore
 
 #: Facts that must be those of the new export, with the option that makes them so.
@@ -73,9 +73,11 @@ class Earlier:
             raise ConfigError(
                 "--since", expected="all events in both exports", found="one as of some time", do=do
             )
-        if meta.get("store_hash") not in {store.content_hash, *store.meta.get(GROWN_FROM, ())}:
+        if meta.get("store_hash") not in {store.content_hash, *store.meta.get(ADDED_TO, ())}:
             found = f"one of store {str(meta.get('store_hash'))[:12]}"
-            expected = f"an export of store {store.content_hash[:12]}, or of one it has grown from by append"
+            expected = (
+                f"an export of store {store.content_hash[:12]}, or of one it has grown from by append alone"
+            )
             do = "Export all users, without --since."
             raise MismatchError(str(path), expected=expected, found=found, do=do)
         return Earlier(open_reader(path, USERS), meta)

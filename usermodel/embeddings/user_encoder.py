@@ -49,7 +49,7 @@ class UserEncoder:
         self.config = saved.config
         self.vocabulary: Vocabulary = saved.vocabulary
         self.content_hash = saved.content_hash
-        self.path, self._allow_modules = path, tuple(allow_modules)
+        self.path, self._allow_modules = path.resolve(), tuple(allow_modules)
 
     def __repr__(self) -> str:
         size = f"{len(self.vocabulary):,} items, width {self.module.dim}, reads {self.module.max_history:,} events"
@@ -135,9 +135,9 @@ class UserEncoder:
             ConfigError: The encoder reads a column that the source lacks.
             DataError: An id that is not there, or rows that are no events.
         """
-        sequences = self._sequences(source, as_of, reading)
+        sequences = self._sequences(source, reading)
         rows = self._rows(sequences, users)
-        how = self._how(sequences, as_of, normalize, batch_events)
+        how = self._how(sequences, as_of, normalize, batch_events, processes)
         return self._collect(sequences, rows, how, self._encode(sequences, how, processes), on_progress)
 
     def export(
@@ -167,7 +167,7 @@ class UserEncoder:
         """
         paths = {name: Path(options[name]) for name in ("since", "key") if options.get(name) is not None}
         config = validate(ExportConfig, options | paths)
-        sequences = self._sequences(source, config.as_of, reading)
+        sequences = self._sequences(source, reading)
         how = self._how(sequences, config.as_of, config.normalize, config.batch_events)
         encode = self._encode(sequences, how, config.processes)
         plan = Plan(self.content_hash, self.items(), sequences, self._rows(sequences, users), how, encode)
@@ -192,17 +192,28 @@ class UserEncoder:
         ids = sequences.users.decode(rows + 1).alias(USER)
         return EmbeddingTable(ids, np.concatenate(vectors), self.content_hash, columns)
 
-    def _sequences(self, source: Any, as_of: Moment | None, reading: Mapping[str, Any] | None) -> Sequences:
-        clock = self.config.reads_clock or not (as_of is None or isinstance(as_of, int))
+    def _sequences(self, source: Any, reading: Mapping[str, Any] | None) -> Sequences:
         types = self.module.catalogue().event_types
-        found = as_sequences(source, self.vocabulary, clock=clock, event_types=types, reading=reading)
+        found = as_sequences(
+            source, self.vocabulary, clock=self.config.reads_clock, event_types=types, reading=reading
+        )
         if isinstance(found, SequenceStore):
             self.require(found)
         elif found.n_users:
             self.config.require(found)
         return found
 
-    def _how(self, sequences: Sequences, as_of: Moment | None, normalize: bool, batch_events: int) -> How:
+    def _how(
+        self,
+        sequences: Sequences,
+        as_of: Moment | None,
+        normalize: bool,
+        batch_events: int,
+        processes: int = 1,
+    ) -> How:
+        for name, value in (("batch_events", batch_events), ("processes", processes)):
+            if value < 1:
+                raise ConfigError(name, expected="a whole number from 1", found=f"{value}", do="Correct it.")
         then = None if as_of is None else moment(as_of, sequences.time_kind)
         return How(then, normalize, batch_events)
 
@@ -229,7 +240,8 @@ class UserEncoder:
                 do=do,
             )
         threads = max(1, torch.get_num_threads() // processes)
-        task = Task(self.path, self.content_hash, sequences, str(self.device), self._allow_modules, threads)
+        folder = self.path / "encoder" if (self.path / "encoder").is_dir() else self.path
+        task = Task(folder, self.content_hash, sequences, str(self.device), self._allow_modules, threads)
         return lambda blocks: encode_blocks(task, blocks, how, processes)
 
     def items(self) -> EmbeddingTable:

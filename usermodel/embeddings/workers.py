@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +18,7 @@ import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
+from usermodel import manifest
 from usermodel.embeddings.blocks import How, encode_block
 from usermodel.encoders import io
 from usermodel.errors import UserModelError
@@ -54,6 +58,10 @@ def encode_blocks(
     Raises:
         UserModelError: A worker ended before its time.
     """
+    task.store.require_current()
+    found = manifest.read(task.encoder, io.KIND).content_hash
+    if found != task.encoder_hash:
+        raise io.changed(task.encoder, task.encoder_hash, found)
     # Not forked: a process with threads, as torch has, cannot be copied safely.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(task,)) as pool:
@@ -66,7 +74,7 @@ def encode_blocks(
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            do = "Look at the memory of the machine; use fewer processes."
+            do = "Guard the script by if __name__ == '__main__':, look at the memory of the machine, or use one process."
             raise UserModelError(
                 "embed", expected="workers that live", found="one that was ended", do=do
             ) from None
@@ -75,11 +83,20 @@ def encode_blocks(
 
 
 def _begin(task: Task) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(task.threads)
     saved = io.load(task.encoder, device=task.device, allow_modules=task.allow_modules)
     if saved.content_hash != task.encoder_hash:
         raise io.changed(task.encoder, task.encoder_hash, saved.content_hash)
     _HELD.update(module=saved.module, store=task.store)
+
+
+def _end_with_parent() -> None:
+    """Whoever kills the parent does not know of its workers."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(rows: Int64[ndarray, " block"], how: How) -> Float32[ndarray, "block dim"]:

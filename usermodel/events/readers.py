@@ -67,7 +67,7 @@ def read_events(source: Source, *, on_progress: OnProgress | None = None, **opti
     """
     reading = reading_of(options)
     if not isinstance(source, str | Path | list | tuple):
-        frame = _as_polars(source)
+        frame = as_frame(source)
         columns = columns_of(reading, ordered=False)
         require_columns(columns.wanted, frame.columns, "frame")
         return _log([numbered("frame", frame.select(columns.wanted), 1)], columns, reading, ("frame",))
@@ -172,11 +172,20 @@ def _format_of(path: LogFile) -> LogFormat:
     return form
 
 
-def _as_polars(source: Any) -> pl.DataFrame:
+def as_frame(source: Any) -> pl.DataFrame:
+    """A frame of polars, pandas or pyarrow as one of polars.
+
+    Raises:
+        DataError: Something else, or columns of mixed types.
+    """
     if isinstance(source, pl.LazyFrame):
         return source.collect(engine="streaming")
     if isinstance(source, pl.DataFrame):
         return source
+    if isinstance(source, pa.Table):
+        frame = pl.from_arrow(source)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
     found = type(source).__name__
     if any(
         f"{kind.__module__}.".startswith("pandas.") and kind.__name__ == "DataFrame"

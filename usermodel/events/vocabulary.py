@@ -143,7 +143,16 @@ class Vocabulary:
         """
         wanted = int if self.kind == "int" else str
         listed = [values] if isinstance(values, str) else list(values)
-        odd = [value for value in listed if not isinstance(value, wanted)]
+        if wanted is int:
+            listed = [int(value) if isinstance(value, np.integer) else value for value in listed]
+        fits = -(2**63), 2**63 - 1
+        odd = [
+            value
+            for value in listed
+            if not isinstance(value, wanted)
+            or isinstance(value, bool)
+            or (isinstance(value, int) and not fits[0] <= value <= fits[1])
+        ]
         if odd or isinstance(values, str):
             found = f"{odd[0] if odd else values!r} of type {type(odd[0] if odd else values).__name__}"
             do = f"Pass a list, such as {where}=['u1'], of ids as they are in the store."

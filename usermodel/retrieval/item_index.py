@@ -1,122 +1,165 @@
-"""ItemIndex: the best items for a user vector, seen ones left out, exactly."""
+"""ItemIndex: the best items for a user vector; what was seen, denied or not allowed is left out, exactly."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 from numpy import ndarray
 
 from usermodel import manifest
-from usermodel.ann.flat import FlatIndex
+from usermodel.ann.base import Metric
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.files import KIND as EMBEDDINGS
-from usermodel.embeddings.files import load_table
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.errors import DataError, MismatchError, MissingError
-from usermodel.events.parquet import read_parquet, write_parquet
 from usermodel.events.vocabulary import Vocabulary
+from usermodel.retrieval import files
+from usermodel.retrieval.filtering import Seen, best
+from usermodel.retrieval.vector_index import Measured, OnProgress, VectorIndex, Wish, recall
 from usermodel.store.sequence_store import SequenceStore
 
-KIND: Final = "index"
+KIND = files.KIND
 
 
 class ItemIndex:
-    """Items searchable by inner product with user vectors.
+    """Items searchable with user vectors.
 
     Attributes:
-        index: FAISS positions 0 to n-1; position p is item index p + 1 of the encoder.
+        search: Vectors and FAISS index; row p is item index p + 1 of the encoder.
+        table: Item vectors by id.
         vocabulary: Item ids in that order.
-        encoder_hash: The encoder whose vectors these are; users of another one are refused.
         source: Run or embeddings folder the vectors came from.
     """
 
-    def __init__(self, index: FlatIndex, vocabulary: Vocabulary, encoder_hash: str, source: Path) -> None:
-        self.index, self.vocabulary, self.encoder_hash, self.source = index, vocabulary, encoder_hash, source
+    def __init__(self, search: VectorIndex, table: EmbeddingTable, source: Path) -> None:
+        self.search, self.table, self.source = search, table, source
+        self.vocabulary = Vocabulary(table.ids.alias("id"))
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.search)
 
     def __repr__(self) -> str:
-        return f"ItemIndex(flat, {len(self):,} items of width {self.index.dim}, encoder {self.encoder_hash[:12]})"
+        kind = self.search.index.kind
+        return f"ItemIndex({kind}, {len(self):,} items of width {self.table.dim}, encoder {self.encoder_hash[:12]})"
+
+    @property
+    def encoder_hash(self) -> str:
+        """The encoder whose vectors these are; users of another one are refused."""
+        return self.table.encoder_hash
+
+    @property
+    def measured(self) -> Measured | None:
+        """Recall and speed that tuning found; None for brute force."""
+        return self.search.measured
 
     @staticmethod
-    def build(source: str | os.PathLike[str], *, allow_modules: Sequence[str] = ()) -> ItemIndex:
+    def build(
+        source: str | os.PathLike[str],
+        *,
+        kind: str = "auto",
+        metric: Metric = "inner-product",
+        recall: float = 0.95,
+        users: EmbeddingTable | None = None,
+        gpu: bool = False,
+        on_progress: OnProgress | None = None,
+        allow_modules: Sequence[str] = (),
+    ) -> ItemIndex:
         """Index the items of a run, an encoder folder, or a folder made by ``usermodel embed``.
 
         Args:
             source: The folder.
+            kind: ``flat``, ``sq8``, ``ivf-flat``, ``ivf-pq``, ``hnsw``, or ``auto``: flat up to 200,000 items, hnsw beyond.
+            metric: ``inner-product``, the score of training, or ``cosine``.
+            recall: Share of the exact best ten that an approximate kind is to find.
+            users: Vectors of users that it is tuned with: they lie elsewhere than items. None means the users of an embeddings
+                folder, or, of a run, the items themselves.
+            gpu: Search on a GPU.
+            on_progress: Called with (items added, items in all).
             allow_modules: Modules outside usermodel whose classes the saved encoder may name.
+
+        Raises:
+            ConfigError: An unknown kind or metric, or no GPU.
+            MismatchError: Users of another encoder.
         """
         path = Path(source)
         table = _items_of(path, allow_modules)
-        return ItemIndex(
-            FlatIndex.build(table.to_numpy()), Vocabulary(table.ids.alias("id")), table.encoder_hash, path
-        )
+        if users is None and manifest.read(path).kind == EMBEDDINGS:
+            users = EmbeddingTable.load(path, "users")
+        if users is not None:
+            _require_same(users, table.encoder_hash, "build")
+        queries = None if users is None or not len(users) else users.vectors.reshape(-1, users.dim)
+        wish = Wish(kind, metric, recall, gpu)
+        return ItemIndex(VectorIndex.build(table.to_numpy(), wish, queries, on_progress), table, path)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the index.
 
         Args:
-            path: ``NAME.faiss`` (any suffix) is the FAISS file alone, which finds its ids in ``source``; a folder also
+            path: ``NAME.faiss`` (any suffix) is the FAISS file alone, which finds its vectors in ``source``; a folder also
                 holds ids and vectors and needs nothing else.
             overwrite: Replace an older one.
         """
         path = Path(path)
-        facts = {
-            "n_items": len(self),
-            "dim": self.index.dim,
-            "type": "flat",
-            "encoder_hash": self.encoder_hash,
-        }
-        facts["vocabulary_hash"] = self.vocabulary.hash
-        if path.suffix:
-            with manifest.write_file(path, KIND, overwrite=overwrite) as draft:
-                self.index.save(draft.path)
-                draft.meta.update(facts, source=os.path.relpath(self.source.resolve(), path.parent.resolve()))
+        if not path.suffix:
+            files.save(path, self.search, self.table, "items", overwrite=overwrite)
             return
-        with manifest.write_directory(path, KIND, overwrite=overwrite) as draft:
-            self.index.save(draft.path / "index.faiss")
-            vectors = pl.Series("embedding", self.index.vectors(), dtype=pl.Array(pl.Float32, self.index.dim))
-            write_parquet(
-                pl.DataFrame([self.vocabulary.ids.alias("item_id"), vectors]), draft.path / "items.parquet"
-            )
-            draft.meta.update(facts)
+        with manifest.write_file(path, KIND, overwrite=overwrite) as draft:
+            self.search.index.save(draft.path)
+            source = os.path.relpath(self.source.resolve(), path.parent.resolve())
+            facts = {
+                "encoder_hash": self.encoder_hash,
+                "vocabulary_hash": self.vocabulary.hash,
+                "source": source,
+            }
+            draft.meta.update(self.search.facts(), of="items", n_items=len(self), **facts)
 
     @staticmethod
-    def load(path: str | Path, *, allow_modules: Sequence[str] = ()) -> ItemIndex:
+    def load(
+        path: str | os.PathLike[str], *, rebuild: bool = False, allow_modules: Sequence[str] = ()
+    ) -> ItemIndex:
         """Open an index written by `save`; hashes are checked before FAISS sees the file.
 
         Args:
             path: The file or the folder.
-            allow_modules: As in `build`; needed for a file only, which reads its ids from the run.
+            rebuild: Build a file anew, in memory, whose run holds other vectors by now.
+            allow_modules: As in `build`; needed for a file only, which reads its vectors from the run.
 
         Raises:
-            MissingError: No index, or the run it points to is gone.
+            MissingError: No index of items, or the run it points to is gone.
             IntegrityError: A damaged index.
             MismatchError: The run it points to has changed.
         """
         path = Path(path)
         facts = manifest.read(path, KIND, verify=True).meta
+        if facts.get("of", "items") != "items":
+            do = "Open it with UserIndex.load."
+            raise MissingError(str(path), expected="an index of items", found=f"one of {facts['of']}", do=do)
         if path.is_dir():
-            source, index = path, FlatIndex.load(path / "index.faiss")
-            vocabulary = Vocabulary(read_parquet(path / "items.parquet", ["item_id"])["item_id"].alias("id"))
-        else:
-            source, index = path.parent / facts["source"], FlatIndex.load(path)
-            if not source.exists():
-                do = "Build the index again from its run, or as a folder, which needs no run."
-                raise MissingError(str(path), expected=f"its run at {source}", found="nothing there", do=do)
-            vocabulary = Vocabulary(_items_of(source, allow_modules).ids.alias("id"))
-        if vocabulary.hash != facts["vocabulary_hash"] or len(index) != len(vocabulary):
-            do = "Build the index again."
-            raise MismatchError(
-                str(path), expected="the items it was built from", found=f"{len(vocabulary):,} others", do=do
+            table = files.load_table(path, "items", facts)
+            return ItemIndex(files.load_index(path / files.FILE, table, facts), table, path)
+        source = path.parent / str(facts.get("source"))
+        if not source.exists():
+            do = "Build the index again from its run, or as a folder, which needs no run."
+            raise MissingError(str(path), expected=f"its run at {source}", found="nothing there", do=do)
+        table = _items_of(source, allow_modules)
+        if table.encoder_hash != facts.get("encoder_hash"):
+            if rebuild:
+                return ItemIndex.build(
+                    source, kind=str(facts["type"]), metric=facts["metric"], allow_modules=allow_modules
+                )
+            found = f"encoder {table.encoder_hash[:12]}"
+            do = "Build the index again, or pass rebuild=True."
+            expected = (
+                f"the vectors of encoder {str(facts.get('encoder_hash'))[:12]}, which it was built from"
             )
-        return ItemIndex(index, vocabulary, facts["encoder_hash"], source)
+            raise MismatchError(str(path), expected=expected, found=found, do=do)
+        return ItemIndex(files.load_index(path, table, facts), table, source)
 
     def recommend(
         self,
@@ -124,57 +167,62 @@ class ItemIndex:
         k: int = 10,
         *,
         exclude_seen: SequenceStore | str | os.PathLike[str] | None = None,
+        allow: Iterable[Any] | None = None,
+        deny: Iterable[Any] | None = None,
     ) -> pl.DataFrame:
-        """The ``k`` best items of each user.
+        """The ``k`` best items of each user. Users with several vectors get the items that one of them is nearest to.
 
         Args:
             users: User vectors of the same encoder.
             k: Items a user; fewer only when nothing else is left.
             exclude_seen: A store whose events of a user are left out of the user's list; it may have grown since.
+            allow: Ids of the only items that may be recommended; ids that the index lacks are passed over.
+            deny: Ids of items that may not.
 
         Returns:
             Columns ``user_id rank item_id score``, ranks from 1, best first.
 
         Raises:
             MismatchError: Users of another encoder.
-            DataError: ``k`` is below 1.
+            DataError: ``k`` is below 1; or none of the allowed items is in the index.
         """
-        if not isinstance(k, int) or k < 1:
-            raise DataError(
-                "k", expected="a whole number, at least 1", found=repr(k), do="Ask for some items."
-            )
-        if users.encoder_hash != self.encoder_hash:
-            found = f"users of encoder {users.encoder_hash[:12]}"
-            raise MismatchError(
-                "recommend",
-                expected=f"users of encoder {self.encoder_hash[:12]}",
-                found=found,
-                do="Build both from one run.",
-            )
-        seen = self._seen(users, exclude_seen)
-        # Asking for k plus all that may be dropped is exact: at least k unseen items are among them.
-        most = int(np.diff(seen[0]).max()) if len(users) else 0
-        scores, positions = self.index.search(np.asarray(users.vectors), k + most)
-        owner = np.repeat(np.arange(len(users)), np.diff(seen[0]))
-        n = len(self)
-        keep = ~np.isin(np.arange(len(users))[:, None] * n + positions, owner * n + seen[1])
-        rank = np.cumsum(keep, axis=1)
-        row, column = np.nonzero(keep & (rank <= k))
+        require_k(k)
+        _require_same(users, self.encoder_hash, "recommend")
+        seen = Seen.none(len(users)) if exclude_seen is None else self._seen(users, exclude_seen)
+        found = best(self.search, users.vectors, k, seen=seen, allowed=self._allowed(allow, deny))
         return pl.DataFrame(
             {
-                users.name: users.ids.gather(row),
-                "rank": rank[row, column].astype(np.int32),
-                "item_id": self.vocabulary.ids.gather(positions[row, column]),
-                "score": scores[row, column],
+                users.name: users.ids.gather(found.owner),
+                "rank": found.rank.astype(np.int32),
+                "item_id": self.vocabulary.ids.gather(found.position),
+                "score": found.score,
             }
         )
 
-    def _seen(
-        self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str] | None
-    ) -> tuple[ndarray, ndarray]:
-        """Positions each user has seen, as (offsets, positions); items that came after the index have none."""
-        if store is None:
-            return np.zeros(len(users) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    def recall(self, users: EmbeddingTable, k: int = 10) -> float:
+        """Share of the exact ``k`` best items of these users that the index finds, ties by score counted as found."""
+        require_k(k)
+        _require_same(users, self.encoder_hash, "recall")
+        queries = users.vectors.reshape(-1, users.dim)
+        return recall(self.search.search(queries, k)[0], self.search.exact.search(queries, k)[0])
+
+    def _allowed(
+        self, allow: Iterable[Any] | None, deny: Iterable[Any] | None
+    ) -> Bool[ndarray, " items"] | None:
+        if allow is None and deny is None:
+            return None
+        mask = np.full(len(self) + 1, allow is None)
+        if allow is not None:
+            mask[self.vocabulary.encode(self.vocabulary.ids_of(allow, "allow"))] = True
+            if not mask[1:].any():
+                do = "Check the ids and their type."
+                raise DataError("allow", expected="items of this index", found="none of them", do=do)
+        if deny is not None:
+            mask[self.vocabulary.encode(self.vocabulary.ids_of(deny, "deny"))] = False
+        return np.asarray(mask[1:])
+
+    def _seen(self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str]) -> Seen:
+        """What each user has taken; items that came after the index have no row here."""
         store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
         self.vocabulary.require_extended_by(store.vocabulary, "the index", str(store.path))
         rows = store.user_rows(users.ids)
@@ -183,10 +231,23 @@ class ItemIndex:
         index = np.repeat(store.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         positions = store.items[index].astype(np.int64) - 1
         known = positions < len(self)
-        return np.concatenate([[0], np.cumsum(known)])[offsets], positions[known]
+        return Seen(np.concatenate([[0], np.cumsum(known)])[offsets], positions[known])
+
+
+def require_k(k: object) -> None:
+    """Raise `DataError` unless ``k`` is a whole number, at least 1."""
+    if not isinstance(k, int) or k < 1:
+        do = "Ask for some."
+        raise DataError("k", expected="a whole number, at least 1", found=repr(k), do=do)
+
+
+def _require_same(users: EmbeddingTable, encoder_hash: str, where: str) -> None:
+    if users.encoder_hash != encoder_hash:
+        found, do = f"users of encoder {users.encoder_hash[:12]}", "Build both from one run."
+        raise MismatchError(where, expected=f"users of encoder {encoder_hash[:12]}", found=found, do=do)
 
 
 def _items_of(path: Path, allow_modules: Sequence[str]) -> EmbeddingTable:
     if manifest.read(path).kind == EMBEDDINGS:
-        return load_table(path, "items")
+        return EmbeddingTable.load(path, "items")
     return UserEncoder.load(path, allow_modules=allow_modules).items()

@@ -26,6 +26,8 @@ from usermodel.store.tables import copy_tables
 
 #: Fact in the manifest: content hashes of the stores whose events are all here, but for forgotten users.
 GROWN_FROM: Final = "grown_from"
+#: The same since somebody was last forgotten: between these stores, histories have only ever become longer.
+ADDED_TO: Final = "added_to"
 _REBUILD = "Build the store again from all logs."
 
 
@@ -72,6 +74,7 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
         rows = {**more, **store.meta["rows"]}
         draft.meta["rows"] = {name: store.meta["rows"].get(name, 0) + more.get(name, 0) for name in rows}
         draft.meta[GROWN_FROM] = [*store.meta.get(GROWN_FROM, ()), store.content_hash]
+        draft.meta[ADDED_TO] = [*store.meta.get(ADDED_TO, ()), store.content_hash]
         # Whoever replaced the store in the meantime may have forgotten users, who must not come back.
         store.require_current()
     return SequenceStore.open(target)

@@ -17,6 +17,7 @@ from usermodel.events.codes import count, take
 from usermodel.events.rejects import QUARANTINE
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.schema import SESSION
+from usermodel.store.append import ADDED_TO
 from usermodel.store.contents import Contents
 from usermodel.store.sequence_store import KIND, SequenceStore
 from usermodel.store.tables import FOLDER, keep_users
@@ -88,6 +89,8 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
         facts, tables = keep_users(store, keep, draft.path)
         draft.meta.update(store.meta)
         draft.meta.update(contents.facts())
+        # A user who comes back would look like one who never left.
+        draft.meta.pop(ADDED_TO, None)
         if facts:
             draft.meta[FOLDER] = facts
         counts = store.meta["rows"]

@@ -1,0 +1,34 @@
+"""Rows that a command found: printed, or written to a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from usermodel.cli import common
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def put(
+    rows: pl.DataFrame,
+    title: str,
+    out: Path | None,
+    form: Literal["table", "json", "csv", "parquet"] | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write rows to ``out``, or print them in a format."""
+    from usermodel.retrieval.output import write_recommendations
+
+    if out is not None:
+        write_recommendations(rows, out, None if form == "table" else form, overwrite=overwrite)
+        common.say(f"wrote {rows.height:,} rows to {out}")
+    elif form in {None, "table"}:
+        common.print_table(title, rows.columns, rows.rows())
+    elif form == "parquet":
+        rows.write_parquet(sys.stdout.buffer)
+    else:
+        sys.stdout.write(rows.write_csv() if form == "csv" else rows.write_json() + "\n")

@@ -1,0 +1,46 @@
+"""usermodel similar"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from usermodel.cli import common
+
+
+def similar(
+    index: Annotated[
+        Path, typer.Argument(help="An index made by 'usermodel index --of users'.", show_default=False)
+    ],
+    users: Annotated[
+        str, typer.Option(help="Ids separated by commas, or a file with one id a line.", show_default=False)
+    ],
+    k: Annotated[
+        int, typer.Option("-k", help="Users to find: for each, or in all with --expand.", min=1)
+    ] = 10,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="One audience that looks like all of them together.")
+    ] = False,
+    format: Annotated[
+        Literal["table", "json", "csv", "parquet"] | None,
+        typer.Option(
+            help="How to print or write. [default: a table; for -o by the suffix]", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write instead of printing.")
+    ] = None,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Find users who are like some users; the users asked about are left out."""
+    from usermodel.cli.ids import read_ids
+    from usermodel.cli.rows import put
+    from usermodel.retrieval.user_index import UserIndex
+
+    opened = UserIndex.load(index)
+    ids = read_ids(users, "int" if opened.table.ids.dtype.is_integer() else "string")
+    found = opened.expand(ids, k) if expand else opened.similar(ids, k)
+    title = f"The {k} users most like all of them" if expand else f"The {k} users most like each"
+    put(found, title, out, format, overwrite=overwrite)
