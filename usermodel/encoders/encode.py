@@ -12,13 +12,16 @@ from numpy import ndarray
 from torch import Tensor
 
 from usermodel.batch import collate
+from usermodel.cores import on_cores
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequences import Sequences
 
-#: Events a batch: large enough for the matrix products, small enough for the cache.
+#: Events a batch: large enough for the matrix products.
 BATCH_EVENTS: Final = 8192
+#: The most on a processor: what is computed of them stays in the cache of a core.
+CORE_EVENTS: Final = 1024
 
 
 def encode(
@@ -51,20 +54,31 @@ def encode(
     lengths = examples.lengths - store.unknown(encoder.n_items).within(examples.start, examples.stop)
     _require_fit(encoder, lengths)
     out = np.zeros((len(examples), encoder.dim), dtype=np.float32)
+    device, done = next(encoder.parameters()).device, 0
+
+    def work(rows: Int64[ndarray, " batch"]) -> None:
+        with torch.inference_mode():
+            batch = collate(store, examples.take(rows))
+            require_known_items(store, batch.item_index)
+            known = batch.item_index <= encoder.n_items
+            batch = batch if bool(known.all()) else batch.select(known)
+            out[rows] = encoder.users(batch.to(device)).float().cpu().numpy()
+
+    def tell(rows: Int64[ndarray, " batch"]) -> None:
+        nonlocal done
+        done += len(rows)
+        if on_progress is not None:
+            on_progress(done, len(examples))
+
     was_training = encoder.training
     encoder.eval()
-    device = next(encoder.parameters()).device
-    done = 0
     try:
-        with torch.inference_mode():
+        if device.type == "cpu":
+            on_cores(work, batches(lengths, min(batch_events, CORE_EVENTS)), tell)
+        else:
             for rows in batches(lengths, batch_events):
-                batch = collate(store, examples.take(rows))
-                require_known_items(store, batch.item_index)
-                batch = batch.select(batch.item_index <= encoder.n_items)
-                out[rows] = encoder(batch.to(device)).users.float().cpu().numpy()
-                done += len(rows)
-                if on_progress is not None:
-                    on_progress(done, len(examples))
+                work(rows)
+                tell(rows)
     finally:
         encoder.train(was_training)
     return out

@@ -40,8 +40,11 @@ class FeedForward(nn.Module):
         if self.swiglu:
             gate, value = h.chunk(2, dim=-1)
             h = silu(gate) * value
-        else:
+        elif torch.is_grad_enabled():
             h = gelu(h)
+        else:
+            # In place: another array of this size would no longer fit into the cache of a core.
+            torch.ops.aten.gelu_(h)
         out: Tensor = self.down(h)
         return out
 
