@@ -20,8 +20,8 @@ from usermodel.store.sequences import Sequences
 
 #: Events a batch: large enough for the matrix products.
 BATCH_EVENTS: Final = 8192
-#: The most on a processor: what is computed of them stays in the cache of a core.
-CORE_EVENTS: Final = 1024
+#: The most on a processor, where several batches are computed at once: small enough that all cores have some.
+CORE_EVENTS: Final = 4096
 
 
 def encode(
@@ -35,13 +35,14 @@ def encode(
     """Encode the input slices of ``examples``, without dropout and without gradients.
 
     Histories are encoded in order of length, so that a batch wastes little on padding, and come back in the order given.
+    Vectors are the same bits whatever the number of threads.
     Events of items that the encoder does not know are skipped: its vectors are those of a store without these events.
 
     Args:
         encoder: Left in the mode it was in.
         store: Holds the events; its vocabulary must extend the encoder's, which whoever holds both has checked.
         examples: Slices of at most ``encoder.max_history`` events of known items.
-        batch_events: Events per forward pass, about.
+        batch_events: Events per forward pass, about; on a processor at most `CORE_EVENTS`, and one pass on each core.
         on_progress: Called with (histories done, histories in all) after each batch.
 
     Returns:

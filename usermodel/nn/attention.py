@@ -95,9 +95,7 @@ class SelfAttention(nn.Module):
         for number, one in enumerate(layout.rectangles):
             rows = slice(one.start, one.stop)
             asked, user = slice(user, user + one.n) if last else rows, user + one.n
-            own_q, own_k, own_v = (
-                y.unflatten(1, per_head).unflatten(0, (one.n, -1)) for y in (q[asked], k[rows], v[rows])
-            )
+            own_q, own_k, own_v = (y.reshape(one.n, -1, *per_head) for y in (q[asked], k[rows], v[rows]))
             if self.rotary:
                 first = one.width - 1 if last else 0
                 own_q = rotate(own_q.transpose(1, 2), first).transpose(1, 2)

@@ -107,7 +107,9 @@ class Block(nn.Module):
         mixed = self.attention.in_order(y, layout, time_buckets, last=last)
         return self._after(layout.last(x) if last else x, mixed)
 
-    def _after(self, x: Float[Tensor, "rows dim"], mixed: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
+    def _after(
+        self, x: Float[Tensor, "rows dim"], mixed: Float[Tensor, "rows dim"]
+    ) -> Float[Tensor, "rows dim"]:
         """All that follows attention, each row alone."""
         x = self._add(x, mixed, self.gate_attention)
         x = x if self.pre else self.norm_attention(x)

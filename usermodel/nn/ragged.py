@@ -79,7 +79,9 @@ class Layout:
 
     def last(self, x: Shaped[Tensor, "events d"]) -> Shaped[Tensor, "filled d"]:
         """The last event of each user who has one, in a layout made by `in_order`."""
-        return torch.cat([x[one.start : one.stop].view(one.n, one.width, -1)[:, -1] for one in self.rectangles])
+        return torch.cat(
+            [x[one.start : one.stop].view(one.n, one.width, -1)[:, -1] for one in self.rectangles]
+        )
 
     @property
     def n_slots(self) -> int:
