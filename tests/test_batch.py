@@ -47,6 +47,18 @@ def test_users_and_positions(histories):
     assert lists(batch, batch.position) == [list(range(len(history))) for history in histories]
 
 
+@given(HISTORIES, st.data())
+def test_users_are_taken_with_all_their_columns(histories, data):
+    batch = make(histories)
+    users = data.draw(st.lists(st.sampled_from(range(len(histories))), max_size=8)) if histories else []
+    taken = batch.take(torch.tensor(users, dtype=torch.int64))
+    assert lists(taken) == [histories[user] for user in users]
+    for column in (lambda one: one.timestamps_s, lambda one: one.features["rating"]):
+        mine = lists(batch, column(batch))
+        assert lists(taken, column(taken)) == [mine[user] for user in users]
+    assert batch.take(torch.arange(batch.n_users)) is batch
+
+
 @given(HISTORIES, st.booleans())
 def test_padding(histories, left):
     batch = make(histories)

@@ -63,6 +63,18 @@ class JaggedBatch:
             self.item_index.to(device), self.timestamps_s.to(device), self.offsets.to(device), columns
         )
 
+    def take(self, users: Int64[Tensor, " taken"]) -> JaggedBatch:
+        """The given users in that order; the batch itself where these are all of them in its own order."""
+        everyone = torch.arange(self.n_users, device=users.device)
+        if torch.equal(users, everyone):
+            return self
+        lengths = self.lengths[users]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        shift = torch.repeat_interleave(self.offsets[users] - offsets[:-1], lengths)
+        rows = shift + torch.arange(len(shift), device=users.device)
+        columns = {name: column[rows] for name, column in self.features.items()}
+        return JaggedBatch(self.item_index[rows], self.timestamps_s[rows], offsets, columns)
+
     def select(self, keep: Tensor) -> JaggedBatch:
         """Only the events where ``keep`` (bool ``[events]``) is true; users stay, even when nothing is left of them."""
         ends = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])

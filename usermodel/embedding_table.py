@@ -286,7 +286,11 @@ class DotScorer:
         return len(self.items)
 
     def scores(self, users: Int64[ndarray, " batch"]) -> Float[Tensor, "batch items"]:
-        """Inner products, in float32.
+        """Inner products, in float32; raises what `vectors` does."""
+        return self.vectors(users) @ self.items.T
+
+    def vectors(self, users: Int64[ndarray, " batch"]) -> Float[Tensor, "batch dim"]:
+        """Vectors of users by store position.
 
         Raises:
             DataError: A user without a vector.
@@ -300,4 +304,4 @@ class DotScorer:
                 raise DataError(
                     "scorer", expected="users with a vector", found=found, do="Encode them first."
                 )
-        return self.users[torch.from_numpy(np.ascontiguousarray(rows))] @ self.items.T
+        return self.users[torch.from_numpy(np.ascontiguousarray(rows))]

@@ -222,6 +222,40 @@ def test_a_vector_does_not_depend_on_the_rest_of_the_batch(config, make_batch):
 
 @contract
 @torch.no_grad()
+def test_users_are_those_of_a_call(config, make_batch):
+    """In any order, with several of one length, with nobody, and in training, where a call draws dropout."""
+    encoder, users = build(config), histories(40, seed=3)
+    short = [[item] * n for n in (1, 2, 3) for item in range(1, 8)]
+    for batch in (
+        make_batch(*users),
+        make_batch([], *sorted(users, key=len), *short),
+        make_batch(*short[:3], [], *users[:2], []),
+        make_batch([7]),
+        make_batch([], []),
+        make_batch(),
+    ):
+        torch.testing.assert_close(encoder.users(batch), encoder(batch).users, atol=2e-6, rtol=1e-5)
+    encoder.train()
+    torch.manual_seed(1)
+    wanted = encoder(make_batch(*users)).users
+    torch.manual_seed(1)
+    torch.testing.assert_close(encoder.users(make_batch(*users)), wanted, atol=2e-6, rtol=1e-5)
+
+
+@contract
+def test_users_carry_a_gradient_too(config, make_batch):
+    encoder, batch = build(config), make_batch(*histories(20))
+    grads = []
+    for users in (encoder.users(batch), encoder(batch).users):
+        encoder.zero_grad()
+        (users * torch.linspace(-1, 1, users.numel()).view_as(users)).sum().backward()
+        grads.append([torch.zeros(1) if one.grad is None else one.grad for one in encoder.parameters()])
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@contract
+@torch.no_grad()
 def test_what_later_events_change(config, make_batch):
     """Nothing in a causal encoder, unless its positions or its padding count from the end; something in any other."""
     encoder, users = build(config), [own for own in histories(30) if len(own) > 1]
@@ -293,6 +327,8 @@ def test_an_item_that_the_encoder_does_not_know_is_named(config, make_batch, wro
     encoder = build(config)
     with pytest.raises(DataError, match=rf"item_index: expected items 1 to {N_ITEMS}; found {wrong}"):
         encoder(make_batch([1, 2], [3, wrong]))
+    with pytest.raises(DataError, match=rf"item_index: expected items 1 to {N_ITEMS}; found {wrong}"):
+        encoder.users(make_batch([1, 2], [3, wrong]))
 
 
 @contract

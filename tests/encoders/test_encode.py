@@ -35,6 +35,21 @@ def test_rows_come_back_in_the_order_given_whatever_the_batches(store, batch_eve
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize("readout", ["last", "attention"])
+def test_the_same_bits_whatever_the_number_of_threads(store, readout):
+    encoder, before = build(store, readout=readout), torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            found.append(encode(encoder, store, all_histories(store), batch_events=30))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
 def test_neither_dropout_nor_gradients_and_the_mode_comes_back(store):
     encoder = build(store).train()
     first, second = (encode(encoder, store, all_histories(store)) for _ in range(2))

@@ -25,6 +25,23 @@ def test_unpad_undoes_pad(lengths):
 
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS)
+def test_in_order_a_rectangle_per_length_and_nothing_moved(lengths):
+    lengths.sort()
+    layout = Layout.in_order(torch.tensor(lengths, dtype=torch.int64))
+    x = torch.arange(sum(lengths), dtype=torch.float32)[:, None]
+    assert torch.equal(layout.pad(x), x)
+    filled = [n for n in lengths if n]
+    assert [one.width for one in layout.rectangles] == sorted(set(filled))
+    assert [n for one in layout.rectangles for n in one.lengths.tolist()] == filled
+    assert [one.start for one in layout.rectangles] == [
+        sum(n for n in filled if n < width) for width in sorted(set(filled))
+    ]
+    if filled:
+        assert layout.last(x)[:, 0].tolist() == [sum(filled[: i + 1]) - 1 for i in range(len(filled))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS)
 def test_each_rectangle_holds_whole_users_on_the_left_and_zeros_on_the_right(lengths):
     offsets = offsets_of(lengths)
     layout = Layout.of(offsets)

@@ -12,13 +12,16 @@ from numpy import ndarray
 from torch import Tensor
 
 from usermodel.batch import collate
+from usermodel.cores import on_cores
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequences import Sequences
 
-#: Events a batch: large enough for the matrix products, small enough for the cache.
+#: Events a batch: large enough for the matrix products.
 BATCH_EVENTS: Final = 8192
+#: The most on a processor, where several batches are computed at once: small enough that all cores have some.
+CORE_EVENTS: Final = 4096
 
 
 def encode(
@@ -32,13 +35,14 @@ def encode(
     """Encode the input slices of ``examples``, without dropout and without gradients.
 
     Histories are encoded in order of length, so that a batch wastes little on padding, and come back in the order given.
+    Vectors are the same bits whatever the number of threads.
     Events of items that the encoder does not know are skipped: its vectors are those of a store without these events.
 
     Args:
         encoder: Left in the mode it was in.
         store: Holds the events; its vocabulary must extend the encoder's, which whoever holds both has checked.
         examples: Slices of at most ``encoder.max_history`` events of known items.
-        batch_events: Events per forward pass, about.
+        batch_events: Events per forward pass, about; on a processor at most `CORE_EVENTS`, and one pass on each core.
         on_progress: Called with (histories done, histories in all) after each batch.
 
     Returns:
@@ -51,20 +55,31 @@ def encode(
     lengths = examples.lengths - store.unknown(encoder.n_items).within(examples.start, examples.stop)
     _require_fit(encoder, lengths)
     out = np.zeros((len(examples), encoder.dim), dtype=np.float32)
+    device, done = next(encoder.parameters()).device, 0
+
+    def work(rows: Int64[ndarray, " batch"]) -> None:
+        with torch.inference_mode():
+            batch = collate(store, examples.take(rows))
+            require_known_items(store, batch.item_index)
+            known = batch.item_index <= encoder.n_items
+            batch = batch if bool(known.all()) else batch.select(known)
+            out[rows] = encoder.users(batch.to(device)).float().cpu().numpy()
+
+    def tell(rows: Int64[ndarray, " batch"]) -> None:
+        nonlocal done
+        done += len(rows)
+        if on_progress is not None:
+            on_progress(done, len(examples))
+
     was_training = encoder.training
     encoder.eval()
-    device = next(encoder.parameters()).device
-    done = 0
     try:
-        with torch.inference_mode():
+        if device.type == "cpu":
+            on_cores(work, batches(lengths, min(batch_events, CORE_EVENTS)), tell)
+        else:
             for rows in batches(lengths, batch_events):
-                batch = collate(store, examples.take(rows))
-                require_known_items(store, batch.item_index)
-                batch = batch.select(batch.item_index <= encoder.n_items)
-                out[rows] = encoder(batch.to(device)).users.float().cpu().numpy()
-                done += len(rows)
-                if on_progress is not None:
-                    on_progress(done, len(examples))
+                work(rows)
+                tell(rows)
     finally:
         encoder.train(was_training)
     return out

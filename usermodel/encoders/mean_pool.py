@@ -86,6 +86,14 @@ class MeanPool(EncoderModule):
         weight = self._decay(x) ** (batch.lengths[:, None] - 1 - batch.rectangle(batch.position)) * batch.real
         return (weight[:, None] @ x)[:, 0] / weight.sum(1, keepdim=True)
 
+    def users(self, batch: JaggedBatch) -> Float[Tensor, "users dim"]:
+        """See `EncoderModule.users`: the weight of each event as it stands at the end, and one sum a user."""
+        x = self.dropout(self.items(batch.item_index))
+        after = batch.lengths[batch.user_of_event] - 1 - batch.position
+        rows = torch.cat([x, x.new_ones(len(x), 1)], dim=1) * (self._decay(x) ** after)[:, None]
+        sums = torch.segment_reduce(rows, "sum", offsets=batch.offsets, unsafe=True)
+        return sums[:, :-1] / torch.where(batch.lengths > 0, sums[:, -1], 1.0)[:, None]
+
     def _decay(self, like: Tensor) -> Float[Tensor, ""]:
         """Weight of the event before, relative to that of an event."""
         if self.log_half_life is not None:

@@ -77,6 +77,13 @@ class EncoderModule(nn.Module):
         """
         raise NotImplementedError
 
+    def users(self, batch: JaggedBatch) -> Float[Tensor, "users dim"]:
+        """``self(batch).users`` to rounding; for encoders that need less than all events for it to override.
+
+        `encode` calls it in evaluation, from several threads at once.
+        """
+        return self(batch).users
+
     def __call__(self, batch: JaggedBatch) -> Encoded:
         """Run `forward`; on the CPU an item that the encoder does not know is a `DataError`."""
         require_known(batch.item_index, self.n_items)

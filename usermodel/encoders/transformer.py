@@ -9,6 +9,9 @@ history train every prefix: what an event means does not depend on where the sli
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -184,7 +187,35 @@ class Transformer(EncoderModule):
         """See `EncoderModule.padded`."""
         return pool(self.pooling, self._events(batch, batch.layout), batch)
 
+    def users(self, batch: JaggedBatch) -> Float[Tensor, "users dim"]:
+        """See `EncoderModule.users`: where the last event is read, the last layer computes no other."""
+        if self.training or self.pooling.readout != "last" or not batch.n_events:
+            return super().users(batch)
+        order = torch.argsort(batch.lengths, stable=True)
+        batch = batch.take(order)
+        x, layout = self._inputs(batch), Layout.in_order(batch.lengths)
+        buckets = self._time_buckets(batch, layout)
+        for place, block in enumerate(self._stack, start=1):
+            x = block.in_order(x, layout, buckets, last=place == len(self.blocks))
+        x = self.norm_out(x)
+        # Those without events stand first.
+        out: Tensor = x.new_zeros(batch.n_users, self.dim).index_copy_(0, order[-len(x) :], x)
+        return out
+
+    @property
+    def _stack(self) -> list[Block]:
+        return cast("list[Block]", list(self.blocks))
+
     def _events(self, batch: JaggedBatch, layout: Layout) -> Float[Tensor, "events dim"]:
+        x = self._inputs(batch)
+        buckets = self._time_buckets(batch, layout)
+        for block in self.blocks:
+            x = block(x, layout, buckets)
+        out: Tensor = self.norm_out(x)
+        return out
+
+    def _inputs(self, batch: JaggedBatch) -> Float[Tensor, "events dim"]:
+        """What the first block reads."""
         x = self.items(batch.item_index)
         if self.item_features is not None:
             x = x + self.item_features(batch.item_index)
@@ -192,13 +223,12 @@ class Transformer(EncoderModule):
             x = self.inputs(x, batch)
         if self.places is not None:
             x = x + self.places(self._place(batch))
-        x = self.dropout(self.norm_in(x))
-        n_buckets, times = self._n_time_buckets, batch.timestamps_s
-        buckets = time_buckets(times, layout, n_buckets, causal=self.causal) if n_buckets else ()
-        for block in self.blocks:
-            x = block(x, layout, buckets)
-        out: Tensor = self.norm_out(x)
+        out: Tensor = self.dropout(self.norm_in(x))
         return out
+
+    def _time_buckets(self, batch: JaggedBatch, layout: Layout) -> tuple[Tensor, ...]:
+        n = self._n_time_buckets
+        return time_buckets(batch.timestamps_s, layout, n, causal=self.causal) if n else ()
 
     def _place(self, batch: JaggedBatch) -> Int64[Tensor, " events"]:
         if self.positions == "from_start":

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import embedding, scaled_dot_product_attention
+from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 
+from usermodel.nn.attention_groups import attend_equal
 from usermodel.nn.attention_kernel import attend
 from usermodel.nn.positions import relative_bias, rotate
 from usermodel.nn.ragged import Layout, Rectangle
@@ -71,6 +72,45 @@ class SelfAttention(nn.Module):
         out: Tensor = self.out(layout.unpad(torch.cat(mixed)))
         return out
 
+    def in_order(
+        self,
+        x: Float[Tensor, "events dim"],
+        layout: Layout,
+        time_buckets: Sequence[Tensor] = (),
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "rows dim"]:
+        """`forward` without dropout, of a layout with events made by `Layout.in_order`.
+
+        With ``last`` the other events are keys and values only, and a row per user comes out.
+        """
+        dim, per_head = x.shape[1], (self.heads, x.shape[1] // self.heads)
+        if last:
+            weight, offset = self.qkv.weight, self.qkv.bias
+            q = linear(layout.last(x), weight[:dim], offset[:dim])
+            k, v = linear(x, weight[dim:], offset[dim:]).chunk(2, dim=1)
+        else:
+            q, k, v = self.qkv(x).chunk(3, dim=1)
+        bias, user, mixed = self._bias(max(one.width for one in layout.rectangles)), 0, []
+        for number, one in enumerate(layout.rectangles):
+            rows = slice(one.start, one.stop)
+            asked, user = slice(user, user + one.n) if last else rows, user + one.n
+            own_q, own_k, own_v = (y.reshape(one.n, -1, *per_head) for y in (q[asked], k[rows], v[rows]))
+            if self.rotary:
+                first = one.width - 1 if last else 0
+                own_q = rotate(own_q.transpose(1, 2), first).transpose(1, 2)
+                own_k = rotate(own_k.transpose(1, 2)).transpose(1, 2)
+            added = None if bias is None else bias[:, :, : one.width, : one.width]
+            added = self._with_time(added, time_buckets[number] if time_buckets else None)
+            if last:
+                # The last event sees all that there is.
+                added = None if added is None else added[:, :, -1:]
+            elif self.causal:
+                added = self._added(one, added, x)
+            mixed.append(attend_equal(own_q, own_k, own_v, added))
+        out: Tensor = self.out(torch.cat(mixed))
+        return out
+
     def _attend(
         self,
         qkv: Float[Tensor, "slots qkv_dim"],
@@ -83,11 +123,7 @@ class SelfAttention(nn.Module):
         if self.rotary:
             packed = torch.stack([rotate(packed[0]), rotate(packed[1]), packed[2]])
         drop = self.dropout if self.training else 0.0
-        if self.time_bias is not None:
-            assert buckets is not None, "a time bias needs the times"
-            # As an embedding, because the gradient of an index by a tensor adds entry by entry.
-            by_time = embedding(buckets, self.time_bias).permute(0, 3, 1, 2)
-            bias = by_time if bias is None else by_time + bias
+        bias = self._with_time(bias, buckets)
         if drop or (bias is not None and torch.is_grad_enabled()):
             # PyTorch's kernels refuse these; otherwise they are as fast, and keep no score matrices.
             out = attend(packed, self._added(shape, bias, packed), drop)
@@ -97,6 +133,16 @@ class SelfAttention(nn.Module):
             q, k, v = packed.unbind(0)
             out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=triangle)
         return out.transpose(1, 2).reshape(n * width, -1)
+
+    def _with_time(
+        self, bias: Float[Tensor, "1 heads width width"] | None, buckets: Tensor | None
+    ) -> Float[Tensor, "users_or_1 heads width width"] | None:
+        if self.time_bias is None:
+            return bias
+        assert buckets is not None, "a time bias needs the times"
+        # As an embedding, because the gradient of an index by a tensor adds entry by entry.
+        by_time = embedding(buckets, self.time_bias).permute(0, 3, 1, 2)
+        return by_time if bias is None else by_time + bias
 
     def _added(
         self, shape: Rectangle, bias: Float[Tensor, "users_or_1 heads width width"] | None, like: Tensor

@@ -40,8 +40,11 @@ class FeedForward(nn.Module):
         if self.swiglu:
             gate, value = h.chunk(2, dim=-1)
             h = silu(gate) * value
-        else:
+        elif torch.is_grad_enabled():
             h = gelu(h)
+        else:
+            # In place: another array of this size would no longer fit into the cache of a core.
+            torch.ops.aten.gelu_(h)
         out: Tensor = self.down(h)
         return out
 
@@ -89,7 +92,26 @@ class Block(nn.Module):
     ) -> Float[Tensor, "events dim"]:
         """Events of one user see each other, as the attention allows; see there for ``time_buckets``."""
         y = self.norm_attention(x) if self.pre else x
-        x = self._add(x, self.attention(y, layout, time_buckets), self.gate_attention)
+        return self._after(x, self.attention(y, layout, time_buckets))
+
+    def in_order(
+        self,
+        x: Float[Tensor, "events dim"],
+        layout: Layout,
+        time_buckets: Sequence[Tensor] = (),
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "rows dim"]:
+        """`forward` of a layout made by `Layout.in_order`; with ``last`` only the last event of each user comes out."""
+        y = self.norm_attention(x) if self.pre else x
+        mixed = self.attention.in_order(y, layout, time_buckets, last=last)
+        return self._after(layout.last(x) if last else x, mixed)
+
+    def _after(
+        self, x: Float[Tensor, "rows dim"], mixed: Float[Tensor, "rows dim"]
+    ) -> Float[Tensor, "rows dim"]:
+        """All that follows attention, each row alone."""
+        x = self._add(x, mixed, self.gate_attention)
         x = x if self.pre else self.norm_attention(x)
         y = self.norm_feed_forward(x) if self.pre else x
         x = self._add(x, self.feed_forward(y), self.gate_feed_forward)

@@ -62,6 +62,27 @@ class Layout:
         slot = first[owner] + torch.arange(n_events, device=offsets.device) - offsets[:-1][owner]
         return Layout(slot, tuple(rectangles))
 
+    @staticmethod
+    def in_order(lengths: Int64[Tensor, " users"]) -> Layout:
+        """For users who stand in order of length: a rectangle for each length, so that events and slots are the same.
+
+        Where nothing is kept for a gradient a rectangle costs little.
+        """
+        rectangles, user, start = [], 0, 0
+        found, counts = torch.unique_consecutive(lengths, return_counts=True)
+        for length, n in zip(found.tolist(), counts.tolist(), strict=True):
+            if length:
+                rectangles.append(Rectangle(start, n, length, lengths[user : user + n]))
+                start = rectangles[-1].stop
+            user += n
+        return Layout(torch.arange(start, device=lengths.device), tuple(rectangles))
+
+    def last(self, x: Shaped[Tensor, "events d"]) -> Shaped[Tensor, "filled d"]:
+        """The last event of each user who has one, in a layout made by `in_order`."""
+        return torch.cat(
+            [x[one.start : one.stop].view(one.n, one.width, -1)[:, -1] for one in self.rectangles]
+        )
+
     @property
     def n_slots(self) -> int:
         """Rows of the padded buffer."""
