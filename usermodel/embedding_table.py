@@ -18,7 +18,7 @@ from torch import Tensor
 
 from usermodel import manifest
 from usermodel.embedding_files.parquet import to_arrow
-from usermodel.embedding_files.precision import Dtype, Loss, Stored, store
+from usermodel.embedding_files.precision import Dtype, Loss, Stored, normalize, store
 from usermodel.embedding_files.rows import Rows, Writer
 from usermodel.embedding_files.table import SINGLE, file_writer, open_reader, open_writer
 from usermodel.errors import DataError, IntegrityError, MismatchError, MissingError
@@ -222,14 +222,6 @@ class EmbeddingTable:
             raise IntegrityError(
                 str(path), expected="a table of vectors", found=f"{error!r:.80}", do="Embed again."
             ) from None
-
-
-def normalize(vectors: Shaped[ndarray, "n ..."]) -> Shaped[ndarray, "n ..."]:
-    """Vectors of length 1, in float32; zeros stay zeros."""
-    wide = np.asarray(vectors, dtype=np.float32)
-    length = np.linalg.norm(wide, axis=-1, keepdims=True)
-    out: ndarray = wide / np.where(length > 0, length, 1)
-    return out
 
 
 class Scorer(Protocol):

@@ -84,7 +84,7 @@ def test_an_exported_encoder_needs_no_store(tmp_path):
     encoder = config.build_for(config.catalogue(store)).eval()
     io.save(tmp_path / "encoder", encoder, config, store.vocabulary)
     loaded = UserEncoder.load(tmp_path / "encoder")
-    ours = UserEncoder(io.SavedEncoder(encoder, config, store.vocabulary, "")).encode(store)
+    ours = UserEncoder(io.SavedEncoder(encoder, config, store.vocabulary, ""), tmp_path).encode(store)
     assert np.array_equal(loaded.encode(store).vectors, ours.vectors)
     assert torch.equal(loaded.module.item_vectors(), encoder.item_vectors())
     table = encoder.items.vectors()
@@ -170,7 +170,7 @@ def test_a_store_in_which_event_types_mean_something_else_is_refused(tmp_path):
     store = make(tmp_path)
     config = small(inputs=InputsConfig(event_type=True))
     encoder = UserEncoder(
-        io.SavedEncoder(config.build_for(config.catalogue(store)), config, store.vocabulary, "")
+        io.SavedEncoder(config.build_for(config.catalogue(store)), config, store.vocabulary, ""), tmp_path
     )
     renamed = FRAME.with_columns(kind=pl.col("kind").replace({"play": "a_play"}))
     with pytest.raises(MismatchError, match="the event types like, play first; found a_play, like"):

@@ -84,6 +84,14 @@ def _flat(vectors: Shaped[ndarray, "n ..."]) -> Shaped[ndarray, "n numbers"]:
     return vectors.reshape(len(vectors), int(np.prod(vectors.shape[1:])))
 
 
+def normalize(vectors: Shaped[ndarray, "n ..."]) -> Shaped[ndarray, "n ..."]:
+    """Vectors of length 1, in float32; zeros stay zeros."""
+    wide = np.asarray(vectors, dtype=np.float32)
+    length = np.linalg.norm(wide, axis=-1, keepdims=True)
+    out: ndarray = wide / np.where(length > 0, length, 1)
+    return out
+
+
 class Loss:
     """What a type has cost, over all rows that went through it."""
 

@@ -11,7 +11,7 @@ import polars as pl
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from usermodel.embedding_table import normalize
+from usermodel.embedding_files.precision import normalize
 from usermodel.encoders.encode import BATCH_EVENTS, encode
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.sampling.protocol import Examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -34,15 +35,14 @@ def encode(
 ) -> Float32[ndarray, "n dim"]:
     """Encode the input slices of ``examples``, without dropout and without gradients.
 
-    Histories are encoded in order of length, so that a batch wastes little on padding, and come back in the order given.
-    Vectors are the same bits whatever the number of threads.
-    Events of items that the encoder does not know are skipped: its vectors are those of a store without these events.
+    Histories are encoded in order of length and come back in the order given; vectors are the same bits whatever the number
+    of threads. Events of unknown items are skipped: vectors are those of a store without these events.
 
     Args:
         encoder: Left in the mode it was in.
         store: Holds the events; its vocabulary must extend the encoder's, which whoever holds both has checked.
         examples: Slices of at most ``encoder.max_history`` events of known items.
-        batch_events: Events per forward pass, about; on a processor at most `CORE_EVENTS`, and one pass on each core.
+        batch_events: Events per forward pass, about; on a processor at most `CORE_EVENTS`, a pass on each core.
         on_progress: Called with (histories done, histories in all) after each batch.
 
     Returns:
@@ -57,20 +57,13 @@ def encode(
     out = np.zeros((len(examples), encoder.dim), dtype=np.float32)
     device, done = next(encoder.parameters()).device, 0
 
-    def work(rows: Int64[ndarray, " batch"]) -> None:
-        with torch.inference_mode():
-            batch = collate(store, examples.take(rows))
-            require_known_items(store, batch.item_index)
-            known = batch.item_index <= encoder.n_items
-            batch = batch if bool(known.all()) else batch.select(known)
-            out[rows] = encoder.users(batch.to(device)).float().cpu().numpy()
-
     def tell(rows: Int64[ndarray, " batch"]) -> None:
         nonlocal done
         done += len(rows)
         if on_progress is not None:
             on_progress(done, len(examples))
 
+    work = partial(_fill, out, encoder, store, examples)
     was_training = encoder.training
     encoder.eval()
     try:
@@ -83,6 +76,22 @@ def encode(
     finally:
         encoder.train(was_training)
     return out
+
+
+def _fill(
+    out: Float32[ndarray, "n dim"],
+    encoder: EncoderModule,
+    store: Sequences,
+    examples: Examples,
+    rows: Int64[ndarray, " batch"],
+) -> None:
+    """Encode one batch into its rows of ``out``."""
+    with torch.inference_mode():
+        batch = collate(store, examples.take(rows))
+        require_known_items(store, batch.item_index)
+        known = batch.item_index <= encoder.n_items
+        batch = batch if bool(known.all()) else batch.select(known)
+        out[rows] = encoder.users(batch.to(next(encoder.parameters()).device)).float().cpu().numpy()
 
 
 def batches(

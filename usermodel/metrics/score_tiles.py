@@ -31,7 +31,7 @@ class ScoreTiles(threading.local):
         self._dot = scorer if type(scorer) is DotScorer else None
         if self._dot is not None:
             # By column: a product with few users reads them faster that way.
-            self._items = self._dot.items.T.contiguous()
+            self._items = self._dot.items.detach().T.contiguous()
             self._memory = torch.empty(rows, self.n_items, dtype=self._items.dtype)
         self.finite = self._dot is not None and _bounded(self._dot)
         words = max(1, -(-self.n_items // 8))
@@ -48,7 +48,7 @@ class ScoreTiles(threading.local):
         """Of one tile; the next tile of the thread may overwrite them."""
         if self._dot is None:
             return self._scorer.scores(users)
-        return torch.mm(self._dot.vectors(users), self._items, out=self._memory[: len(users)])
+        return torch.mm(self._dot.vectors(users).detach(), self._items, out=self._memory[: len(users)])
 
     def count(
         self, compare: np.ufunc, scores: Float[ndarray, "batch items"], wanted: Float[ndarray, "batch 1"]
@@ -69,5 +69,5 @@ def _bounded(scorer: DotScorer) -> bool:
     """Whether no score can overflow or be NaN, whatever the order of its sum; false when it may be."""
     if not (scorer.users.numel() and scorer.items.numel()):
         return True
-    users, items = (float(vectors.abs().max()) for vectors in (scorer.users, scorer.items))
+    users, items = (float(vectors.detach().abs().max()) for vectors in (scorer.users, scorer.items))
     return users * items * scorer.items.shape[1] < torch.finfo(scorer.items.dtype).max / 2

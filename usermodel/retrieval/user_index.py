@@ -14,7 +14,8 @@ from numpy import ndarray
 
 from usermodel import manifest
 from usermodel.ann.base import Metric
-from usermodel.embedding_table import EmbeddingTable, normalize
+from usermodel.embedding_files.precision import normalize
+from usermodel.embedding_table import EmbeddingTable
 from usermodel.errors import DataError, MissingError
 from usermodel.retrieval import files
 from usermodel.retrieval.filtering import Seen, best

@@ -89,8 +89,7 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
         facts, tables = keep_users(store, keep, draft.path)
         draft.meta.update(store.meta)
         draft.meta.update(contents.facts())
-        # A user who comes back would look like one who never left.
-        draft.meta.pop(ADDED_TO, None)
+        draft.meta.pop(ADDED_TO, None)  # who comes back would look like one who never left
         if facts:
             draft.meta[FOLDER] = facts
         counts = store.meta["rows"]
