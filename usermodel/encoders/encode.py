@@ -63,7 +63,7 @@ def encode(
             require_known_items(store, batch.item_index)
             known = batch.item_index <= encoder.n_items
             batch = batch if bool(known.all()) else batch.select(known)
-            out[rows] = encoder.users(batch.to(device)).float().cpu().numpy()
+            out[rows] = users(batch.to(device)).float().cpu().numpy()
 
     def tell(rows: Int64[ndarray, " batch"]) -> None:
         nonlocal done
@@ -74,6 +74,8 @@ def encode(
     was_training = encoder.training
     encoder.eval()
     try:
+        with torch.inference_mode():
+            users = encoder.users_of_many(int(lengths.sum()))
         if device.type == "cpu":
             on_cores(work, batches(lengths, min(batch_events, CORE_EVENTS)), tell)
         else:
