@@ -234,7 +234,10 @@ def test_users_are_those_of_a_call(config, make_batch):
         make_batch([], []),
         make_batch(),
     ):
-        torch.testing.assert_close(encoder.users(batch), encoder(batch).users, atol=2e-6, rtol=1e-5)
+        wanted = encoder(batch).users
+        torch.testing.assert_close(encoder.users(batch), wanted, atol=2e-6, rtol=1e-5)
+        for n_events in (0, 10**6):
+            torch.testing.assert_close(encoder.users_of_many(n_events)(batch), wanted, atol=2e-6, rtol=1e-5)
     encoder.train()
     torch.manual_seed(1)
     wanted = encoder(make_batch(*users)).users
@@ -329,6 +332,8 @@ def test_an_item_that_the_encoder_does_not_know_is_named(config, make_batch, wro
         encoder(make_batch([1, 2], [3, wrong]))
     with pytest.raises(DataError, match=rf"item_index: expected items 1 to {N_ITEMS}; found {wrong}"):
         encoder.users(make_batch([1, 2], [3, wrong]))
+    with pytest.raises(DataError, match=rf"item_index: expected items 1 to {N_ITEMS}; found {wrong}"):
+        encoder.users_of_many(10**6)(make_batch([1, 2], [3, wrong]))
 
 
 @contract

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int64, Integer
 from numpy import ndarray
 from torch import Tensor
 
-from usermodel.batch import collate
+from usermodel.batch import JaggedBatch, collate
 from usermodel.cores import on_cores
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import DataError, IntegrityError
@@ -63,10 +63,12 @@ def encode(
         if on_progress is not None:
             on_progress(done, len(examples))
 
-    work = partial(_fill, out, encoder, store, examples)
     was_training = encoder.training
     encoder.eval()
     try:
+        with torch.inference_mode():
+            users = encoder.users_of_many(int(lengths.sum()))
+        work = partial(_fill, out, users, (store, examples), encoder.n_items, device)
         if device.type == "cpu":
             on_cores(work, batches(lengths, min(batch_events, CORE_EVENTS)), tell)
         else:
@@ -80,18 +82,20 @@ def encode(
 
 def _fill(
     out: Float32[ndarray, "n dim"],
-    encoder: EncoderModule,
-    store: Sequences,
-    examples: Examples,
+    users: Callable[[JaggedBatch], Tensor],
+    slices: tuple[Sequences, Examples],
+    n_items: int,
+    device: torch.device,
     rows: Int64[ndarray, " batch"],
 ) -> None:
     """Encode one batch into its rows of ``out``."""
+    store, examples = slices
     with torch.inference_mode():
         batch = collate(store, examples.take(rows))
         require_known_items(store, batch.item_index)
-        known = batch.item_index <= encoder.n_items
+        known = batch.item_index <= n_items
         batch = batch if bool(known.all()) else batch.select(known)
-        out[rows] = encoder.users(batch.to(next(encoder.parameters()).device)).float().cpu().numpy()
+        out[rows] = users(batch.to(device)).float().cpu().numpy()
 
 
 def batches(

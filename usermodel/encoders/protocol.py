@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -83,6 +84,14 @@ class EncoderModule(nn.Module):
         `encode` calls it in evaluation, from several threads at once.
         """
         return self(batch).users
+
+    def users_of_many(self, n_events: int) -> Callable[[JaggedBatch], Float[Tensor, "users dim"]]:
+        """`users` for batches with about ``n_events`` events in all, while weights stay as they are.
+
+        For encoders to override that can prepare something for all of them.
+        """
+        del n_events
+        return self.users
 
     def __call__(self, batch: JaggedBatch) -> Encoded:
         """Run `forward`; on the CPU an item that the encoder does not know is a `DataError`."""

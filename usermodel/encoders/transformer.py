@@ -9,12 +9,15 @@ history train every prefix: what an event means does not depend on where the sli
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from functools import partial
+from typing import Final, cast
 
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.catalogue import (
@@ -32,7 +35,7 @@ from usermodel.nn.buckets import MOST_BUCKETS
 from usermodel.nn.dropout import Dropout
 from usermodel.nn.inputs import EventInputs, InputsConfig
 from usermodel.nn.item_features import ItemFeatures
-from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
+from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig, require_known
 from usermodel.nn.norms import NormKind, make_norm
 from usermodel.nn.padded import PaddedBatch, pool
 from usermodel.nn.pooling import Pooling, Readout
@@ -40,6 +43,9 @@ from usermodel.nn.positions import Positions, time_buckets
 from usermodel.nn.ragged import Layout
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.sequences import Sequences
+
+#: So many events to encode for each item make a table of items worth its time and memory.
+_EVENTS_AN_ITEM: Final = 4
 
 
 class TransformerConfig(EncoderConfig):
@@ -189,15 +195,34 @@ class Transformer(EncoderModule):
 
     def users(self, batch: JaggedBatch) -> Float[Tensor, "users dim"]:
         """See `EncoderModule.users`: where the last event is read, the last layer computes no other."""
+        return self._users(batch)
+
+    def users_of_many(self, n_events: int) -> Callable[[JaggedBatch], Float[Tensor, "users dim"]]:
+        """See `EncoderModule.users_of_many`: a table of what the first layer makes of each item, if events are more."""
+        plain = self.item_features is None and self.inputs is None and self.places is None
+        if self.training or not plain or len(self.blocks) < 2 or n_events < _EVENTS_AN_ITEM * self.n_items:
+            return self._users
+        index = torch.arange(self.n_items + 1, device=self.items.weight.device)
+        x = self.norm_in(self.items(index))
+        return partial(self._users, table=torch.cat([x, self._stack[0].qkv(x)], dim=1))
+
+    def _users(
+        self, batch: JaggedBatch, table: Float[Tensor, "indices width"] | None = None
+    ) -> Float[Tensor, "users dim"]:
         if self.training or self.pooling.readout != "last" or not batch.n_events:
             return super().users(batch)
         order = torch.argsort(batch.lengths, stable=True)
         batch = batch.take(order)
-        x, layout = self._inputs(batch), Layout.in_order(batch.lengths)
+        layout, qkv = Layout.in_order(batch.lengths), None
+        if table is None:
+            x = self._inputs(batch)
+        else:
+            require_known(batch.item_index, self.n_items)
+            x, qkv = embedding(batch.item_index, table).tensor_split([self.dim], dim=1)
         buckets = self._time_buckets(batch, layout)
-        for place, block in enumerate(self._stack, start=1):
-            x = block.in_order(x, layout, buckets, last=place == len(self.blocks))
-        x = self.norm_out(x)
+        for block in self._stack[:-1]:
+            x, qkv = block.in_order(x, layout, buckets, qkv), None
+        x = self.norm_out(self._stack[-1].last(x, layout, buckets))
         # Those without events stand first.
         out: Tensor = x.new_zeros(batch.n_users, self.dim).index_copy_(0, order[-len(x) :], x)
         return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -74,42 +74,63 @@ class SelfAttention(nn.Module):
 
     def in_order(
         self,
-        x: Float[Tensor, "events dim"],
+        qkv: Float[Tensor, "events qkv_dim"],
         layout: Layout,
         time_buckets: Sequence[Tensor] = (),
-        *,
-        last: bool = False,
-    ) -> Float[Tensor, "rows dim"]:
-        """`forward` without dropout, of a layout with events made by `Layout.in_order`.
-
-        With ``last`` the other events are keys and values only, and a row per user comes out.
-        """
-        dim, per_head = x.shape[1], (self.heads, x.shape[1] // self.heads)
-        if last:
-            weight, offset = self.qkv.weight, self.qkv.bias
-            q = linear(layout.last(x), weight[:dim], offset[:dim])
-            k, v = linear(x, weight[dim:], offset[dim:]).chunk(2, dim=1)
-        else:
-            q, k, v = self.qkv(x).chunk(3, dim=1)
-        bias, user, mixed = self._bias(max(one.width for one in layout.rectangles)), 0, []
-        for number, one in enumerate(layout.rectangles):
-            rows = slice(one.start, one.stop)
-            asked, user = slice(user, user + one.n) if last else rows, user + one.n
-            own_q, own_k, own_v = (y.reshape(one.n, -1, *per_head) for y in (q[asked], k[rows], v[rows]))
-            if self.rotary:
-                first = one.width - 1 if last else 0
-                own_q = rotate(own_q.transpose(1, 2), first).transpose(1, 2)
-                own_k = rotate(own_k.transpose(1, 2)).transpose(1, 2)
-            added = None if bias is None else bias[:, :, : one.width, : one.width]
-            added = self._with_time(added, time_buckets[number] if time_buckets else None)
-            if last:
-                # The last event sees all that there is.
-                added = None if added is None else added[:, :, -1:]
-            elif self.causal:
-                added = self._added(one, added, x)
-            mixed.append(attend_equal(own_q, own_k, own_v, added))
-        out: Tensor = self.out(torch.cat(mixed))
+    ) -> Float[Tensor, "events dim"]:
+        """`forward` of ``self.qkv(x)``, without dropout, for a layout with events made by `Layout.in_order`."""
+        out: Tensor = self.out(self._mix(qkv, layout, time_buckets))
         return out
+
+    def last(
+        self, x: Float[Tensor, "events dim"], layout: Layout, time_buckets: Sequence[Tensor] = ()
+    ) -> Float[Tensor, "filled dim"]:
+        """The last row of each user in `in_order`, without keys and values of the others.
+
+        ``q (W x + b) = (q W) x + q b``, and softmax does not see what all keys have in common: a query for the events
+        themselves takes the place of keys. A mean of values is the value of the mean.
+        """
+        if self.rotary:
+            turned: Tensor = self.out(layout.last(self._mix(self.qkv(x), layout, time_buckets)))
+            return turned
+        dim, heads = x.shape[1], self.heads
+        w_q, w_k, w_v = self.qkv.weight.chunk(3)
+        b_q, _, b_v = self.qkv.bias.chunk(3)
+        q = linear(layout.last(x), w_q, b_q).view(-1, heads, dim // heads)
+        asked = torch.einsum("nhd,hde->nhe", q, w_k.view(heads, -1, dim))
+        user, means = 0, []
+        for one, bias in zip(layout.rectangles, self._added_in_order(layout, time_buckets), strict=True):
+            own = x[one.start : one.stop].reshape(one.n, one.width, 1, dim).expand(-1, -1, heads, -1)
+            # The last event sees all that there is.
+            added = None if bias is None else bias[:, :, -1:]
+            query = asked[user : user + one.n, None]
+            means.append(attend_equal(query, own, own, added, scale=(dim // heads) ** -0.5))
+            user += one.n
+        mean = torch.cat(means).view(-1, heads, dim)
+        mixed = torch.einsum("nhe,hde->nhd", mean, w_v.view(heads, -1, dim)).flatten(1) + b_v
+        out: Tensor = self.out(mixed)
+        return out
+
+    def _mix(
+        self, qkv: Float[Tensor, "events qkv_dim"], layout: Layout, time_buckets: Sequence[Tensor]
+    ) -> Float[Tensor, "events dim"]:
+        mixed = []
+        for one, bias in zip(layout.rectangles, self._added_in_order(layout, time_buckets), strict=True):
+            own = qkv[one.start : one.stop].reshape(one.n, one.width, 3, self.heads, -1)
+            q, k, v = own.unbind(2)
+            if self.rotary:
+                q, k = (rotate(y.transpose(1, 2)).transpose(1, 2) for y in (q, k))
+            mixed.append(attend_equal(q, k, v, self._added(one, bias, qkv) if self.causal else bias))
+        return torch.cat(mixed)
+
+    def _added_in_order(
+        self, layout: Layout, time_buckets: Sequence[Tensor]
+    ) -> Iterator[Float[Tensor, "users_or_1 heads width width"] | None]:
+        """What is added to the scores of each rectangle for distance and time."""
+        bias = self._bias(max(one.width for one in layout.rectangles))
+        for number, one in enumerate(layout.rectangles):
+            own = None if bias is None else bias[:, :, : one.width, : one.width]
+            yield self._with_time(own, time_buckets[number] if time_buckets else None)
 
     def _attend(
         self,

@@ -21,8 +21,10 @@ def attend_equal(
     k: Float[Tensor, "users length heads d"],
     v: Float[Tensor, "users length heads d"],
     added: Float[Tensor, "users_or_1 heads_or_1 queries length"] | None,
+    *,
+    scale: float | None = None,
 ) -> Float[Tensor, "rows dim"]:
-    """``softmax(q k^T / sqrt(d) + added) v`` of each user; a row per user and query.
+    """``softmax(scale q k^T + added) v`` of each user; a row per user and query. ``scale`` is ``1 / sqrt(d)`` unless given.
 
     Short histories go through the kernel several users at a time, with -inf between one user's queries and another's keys.
     """
@@ -30,22 +32,24 @@ def attend_equal(
     own = added is not None and len(added) > 1
     group = 1 if own or k.device.type != "cpu" else min(n, -(-BLOCK_ROWS // length))
     if group == 1:
-        return _attend(q, k, v, added, 1)
+        return _attend(q, k, v, added, 1, scale)
     mask = _block_diagonal(q.new_zeros(1, 1, queries, length) if added is None else added, group)
     cut = n - n % group
-    whole = _attend(q[:cut], k[:cut], v[:cut], mask, group)
+    whole = _attend(q[:cut], k[:cut], v[:cut], mask, group, scale)
     if cut == n:
         return whole
     rest = n - cut
     corner = mask[:, :, : rest * queries, : rest * length]
-    return torch.cat([whole, _attend(q[cut:], k[cut:], v[cut:], corner, rest)])
+    return torch.cat([whole, _attend(q[cut:], k[cut:], v[cut:], corner, rest, scale)])
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, group: int) -> Float[Tensor, "rows dim"]:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, group: int, scale: float | None
+) -> Float[Tensor, "rows dim"]:
     heads, d = q.shape[2:]
     q, k, v = (x.reshape(len(x) // group, -1, heads, d).transpose(1, 2) for x in (q, k, v))
     mask = None if added is None else added.to(q.dtype)
-    out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return out.transpose(1, 2).reshape(-1, heads * d)
 
 

@@ -94,18 +94,28 @@ class Block(nn.Module):
         y = self.norm_attention(x) if self.pre else x
         return self._after(x, self.attention(y, layout, time_buckets))
 
+    def qkv(self, x: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows qkv_dim"]:
+        """Queries, keys and values of each row."""
+        out: Tensor = self.attention.qkv(self.norm_attention(x) if self.pre else x)
+        return out
+
     def in_order(
         self,
         x: Float[Tensor, "events dim"],
         layout: Layout,
         time_buckets: Sequence[Tensor] = (),
-        *,
-        last: bool = False,
-    ) -> Float[Tensor, "rows dim"]:
-        """`forward` of a layout made by `Layout.in_order`; with ``last`` only the last event of each user comes out."""
+        qkv: Float[Tensor, "events qkv_dim"] | None = None,
+    ) -> Float[Tensor, "events dim"]:
+        """`forward` of a layout made by `Layout.in_order`; ``qkv`` is ``self.qkv(x)``."""
+        qkv = self.qkv(x) if qkv is None else qkv
+        return self._after(x, self.attention.in_order(qkv, layout, time_buckets))
+
+    def last(
+        self, x: Float[Tensor, "events dim"], layout: Layout, time_buckets: Sequence[Tensor] = ()
+    ) -> Float[Tensor, "filled dim"]:
+        """The last row of each user in `in_order`."""
         y = self.norm_attention(x) if self.pre else x
-        mixed = self.attention.in_order(y, layout, time_buckets, last=last)
-        return self._after(layout.last(x) if last else x, mixed)
+        return self._after(layout.last(x), self.attention.last(y, layout, time_buckets))
 
     def _after(
         self, x: Float[Tensor, "rows dim"], mixed: Float[Tensor, "rows dim"]

@@ -15,17 +15,15 @@ Positions = Literal["relative", "rotary", "from_end", "from_start", "none"]
 _ROTARY_BASE: Final = 10_000.0
 
 
-def rotate(x: Float[Tensor, "users heads width d"], first: int = 0) -> Float[Tensor, "users heads width d"]:
+def rotate(x: Float[Tensor, "users heads width d"]) -> Float[Tensor, "users heads width d"]:
     """Turn each pair ``(x_2i, x_2i+1)`` of the event at place m by the angle ``m * 10000^(-2i/d)``.
-
-    Places count up from ``first``.
 
     RoFormer (Su et al. 2021, equations 14, 15 and 34). The product of two turned vectors depends on the distance of
     their places only, so it does not matter where the slice began.
     """
     width, d = x.shape[-2:]
     frequency = _ROTARY_BASE ** (-torch.arange(0, d, 2, device=x.device, dtype=torch.float32) / d)
-    angle = torch.arange(first, first + width, device=x.device)[:, None] * frequency
+    angle = torch.arange(width, device=x.device)[:, None] * frequency
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
