@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces gpu-proof clean help
+.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving gpu-proof clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -100,6 +100,16 @@ bench-train: $(VENV)/.installed peers
 	  --json benchmarks/results/train-beauty-epoch-recbole.json
 
 # What decided how a step is computed: each piece beside the one it replaced; a minute.
+# Encoding, evaluation, exports and retrieval beside their peers (make peers).
+bench-serve: $(VENV)/.installed peers
+	for job in encode evaluate export faiss-by-hand million-items; do \
+	  $(BIN)/python benchmarks/speed/serve.py --job $$job --json benchmarks/results/serve-$$job.json || exit 1; done
+
+# Everything after pretraining, through the command line, on Beauty and MovieLens-1M.
+proof-serving: $(VENV)/.installed
+	for data in beauty ml-1m; do \
+	  $(BIN)/python benchmarks/quality/serving.py --data $$data --out benchmarks/results/serving_$$data.json || exit 1; done
+
 bench-pieces: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/pieces.py --json benchmarks/results/pieces.json
 
