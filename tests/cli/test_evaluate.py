@@ -55,7 +55,9 @@ def test_any_metric_in_the_order_asked_for(road):
     assert "BCa bootstrap" in err
 
 
-def test_breakdowns_on_the_screen_and_in_the_file(road):
+def test_breakdowns_on_the_screen_and_in_the_file(road, monkeypatch):
+    # In a narrow window a head wraps.
+    monkeypatch.setenv("COLUMNS", "140")
     out, _ = evaluate(
         road, "--metrics", "ndcg@5,hit@5", "--by", "history-length,popularity", "--json", "by.json"
     )

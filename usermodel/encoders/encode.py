@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -69,15 +69,21 @@ def encode(
         with torch.inference_mode():
             users = encoder.users_of_many(int(lengths.sum()))
         work = partial(_fill, out, users, (store, examples), encoder.n_items, device)
-        if device.type == "cpu":
-            on_cores(work, batches(lengths, min(batch_events, CORE_EVENTS)), tell)
-        else:
-            for rows in batches(lengths, batch_events):
-                work(rows)
-                tell(rows)
+        on_cpu = device.type == "cpu"
+        size = min(batch_events, CORE_EVENTS) if on_cpu else batch_events
+        (on_cores if on_cpu else _in_turn)(work, batches(lengths, size), tell)
     finally:
         encoder.train(was_training)
     return out
+
+
+def _in_turn(
+    work: Callable[[ndarray], None], pieces: Sequence[ndarray], on_done: Callable[[ndarray], None]
+) -> None:
+    """As `on_cores`, one after the other: a device has cores of its own."""
+    for piece in pieces:
+        work(piece)
+        on_done(piece)
 
 
 def _fill(
