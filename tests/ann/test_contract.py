@@ -104,6 +104,45 @@ def test_bad_vectors_and_queries_are_refused(kind):
         index.set_effort({"nonsense": 3})
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_builds_the_same_bytes(kind, tmp_path):
+    import faiss
+
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        for name in ("a", "b"):
+            kind_of(kind).build(vectors(1500), seed=3).save(tmp_path / name)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_and_slices_are_read_as_what_they_are(kind):
+    """FAISS is given a pointer: type, order and gaps of an array are ours to mind."""
+    items, queries = vectors(), vectors(40, 16, seed=1)
+    index = thorough(kind, items)
+    whole = index.search(np.ascontiguousarray(queries[::2, ::2]), 5)
+    for same in (
+        queries[::2, ::2],
+        np.asfortranarray(queries[::2, ::2]),
+        queries[::2, ::2].astype(np.float64),
+    ):
+        for one, other in zip(whole, index.search(same, 5), strict=True):
+            np.testing.assert_array_equal(one, other)
+    prepared = index.prepare(queries[:, ::2])[::2]
+    np.testing.assert_array_equal(index.find(prepared, 5)[1], whole[1])
+    half = thorough(kind, items.astype(np.float16)).search(queries[::2, ::2].astype(np.float16), 5)
+    assert half[0] == pytest.approx(whole[0], abs=0.15)
+
+
+def test_large_finite_numbers_are_finite():
+    big = np.full((4, 2), 3e38, np.float32)
+    scores, _ = kind_of("flat").build(big, metric="cosine").search(big[:1], 4)
+    assert scores == pytest.approx(np.ones((1, 4)), abs=1e-6)
+
+
 def test_without_faiss_the_extras_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingError, match=r"usermodel\[cpu\]"):

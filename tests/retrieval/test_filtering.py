@@ -77,6 +77,59 @@ def test_every_kind_fills_the_list_and_keeps_what_is_left_out_out(kind, interest
     assert share > (0.7 if kind in {"flat", "sq8", "hnsw", "ivf-flat"} else 0.5)
 
 
+@pytest.mark.parametrize("interests", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_are_full_however_little_an_index_looks(kind, interests, monkeypatch):
+    """Least effort, on purpose: nothing that may not be is found, and whoever has too few gets more, or all scored."""
+    monkeypatch.setattr(filtering, "_FEW", 0)
+    monkeypatch.setattr(filtering, "_SHARE", 2)
+    rng = np.random.default_rng(2)
+    items, queries = vectors(1000), rng.normal(size=(12, interests, 6)).astype(np.float32)
+    seen = [rng.integers(0, 1000, rng.integers(0, 400)).tolist() for _ in range(12)]
+    allowed = rng.random(1000) < 0.6
+    index = VectorIndex.build(items, Wish(kind))
+    index.index.set_effort(index.index.efforts()[0])
+    found = best(index, queries, 20, seen=seen_of(seen), allowed=allowed)
+    assert [row[:2] for row in rows_of(found)] == [
+        (query, rank) for query in range(12) for rank in range(1, 21)
+    ]
+    for query in range(12):
+        mine = found.owner == query
+        rows = found.position[mine]
+        assert len(set(rows)) == 20
+        assert not set(rows) & set(seen[query])
+        assert allowed[rows].all()
+        assert (np.diff(found.score[mine]) <= 0).all()
+        exact = (queries[query] @ items[rows].T).max(axis=0)
+        # Where one of several vectors does not find a row, the score is that of another.
+        assert (found.score[mine] <= exact + 1e-4).all()
+        if interests == 1:
+            assert found.score[mine] == pytest.approx(exact, abs=1e-4)
+    if kind == "flat":
+        assert rows_of(found) == by_hand(items, queries, 20, seen, allowed)
+
+
+def test_an_index_that_finds_too_few_is_helped_out():
+    """An inverted file that looks into one list of many has not enough for anyone."""
+    items, queries = vectors(4000), vectors(5, seed=1)
+    index = VectorIndex.build(items, Wish("ivf-flat"))
+    index.index.set_effort({"nprobe": 1})
+    assert (index.search(queries, 200)[1] < 0).any()
+    found = best(index, queries, 200, seen=Seen.none(5))
+    assert np.bincount(found.owner).tolist() == [200] * 5
+
+
+def test_blocks_of_queries_and_of_rows_change_nothing(monkeypatch):
+    items, queries = vectors(500), np.random.default_rng(1).normal(size=(30, 3, 6)).astype(np.float32)
+    seen, index = seen_of([list(range(u, u + 50)) for u in range(30)]), VectorIndex.build(items, Wish("flat"))
+    whole = best(index, queries, 12, seen=seen)
+    monkeypatch.setattr(filtering, "_QUERIES", 7)
+    monkeypatch.setattr(filtering, "_RESULTS", 300)
+    small = best(index, queries, 12, seen=seen)
+    assert rows_of(whole) == rows_of(small)
+    assert whole.score == pytest.approx(small.score, abs=1e-5)
+
+
 def test_nothing_is_left():
     index = VectorIndex.build(vectors(20), Wish("flat"))
     queries = vectors(3, seed=1)

@@ -115,15 +115,17 @@ def test_allow_and_deny(made):
     users, index = encoder.encode(store), ItemIndex.build(run)
     everything = index.recommend(users, 25)
     some = ["i001", "i004", "i007", "nothing"]
-    allowed = index.recommend(users, 25, allow=some)
+    with pytest.warns(UserWarning, match="allow: 1 of 4 ids are not in the index"):
+        allowed = index.recommend(users, 25, allow=some)
     assert set(allowed["item_id"]) == set(some[:3])
     assert allowed.height == 3 * len(users)
-    denied = index.recommend(users, 25, deny=some)
+    with pytest.warns(UserWarning, match="deny: 1 of 4 ids are not in the index"):
+        denied = index.recommend(users, 25, deny=some)
     assert denied.height == 22 * len(users)
     for part in (allowed, denied):
         kept = everything.filter(pl.col("item_id").is_in(part["item_id"].unique().implode()))
         assert kept["item_id"].to_list() == part["item_id"].to_list()
-    assert index.recommend(users, 5, allow=some, deny=["i004"])["item_id"].n_unique() == 2
+    assert index.recommend(users, 5, allow=some[:3], deny=["i004"])["item_id"].n_unique() == 2
     with pytest.raises(DataError, match="allow: expected items of this index; found none of them"):
         index.recommend(users, 5, allow=["nothing"])
 

@@ -57,11 +57,12 @@ def recommend(
     table = encoder.encode(opened, users=read_ids(users, opened.users.kind))
     common.say_unknown(encoder.n_unknown_items(opened), table.columns)
     kind = found.vocabulary.kind
-    best = found.recommend(
-        table,
-        k,
-        exclude_seen=None if keep_seen else opened,
-        allow=None if allow is None else read_ids(allow, kind, "--allow"),
-        deny=None if deny is None else read_ids(deny, kind, "--deny"),
-    )
+    with common.plain_warnings():
+        best = found.recommend(
+            table,
+            k,
+            exclude_seen=None if keep_seen else opened,
+            allow=None if allow is None else read_ids(allow, kind, "--allow"),
+            deny=None if deny is None else read_ids(deny, kind, "--deny"),
+        )
     put(best, f"The best {k} items of each user", out, format, overwrite=overwrite)

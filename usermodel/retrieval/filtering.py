@@ -1,8 +1,7 @@
-"""The best that filters leave, exactly: as many more results are fetched as may fall away."""
+"""The best that filters leave, exactly: more results are fetched until enough are left, or all rows have been scored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,13 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped
 from numpy import ndarray
 
-from usermodel.ann.flat import FlatIndex
 from usermodel.retrieval.vector_index import VectorIndex
 
 #: Results held at once.
 _RESULTS: Final = 1 << 22
-#: Denied rows up to which the index is asked for so many more; beyond, what is left is searched by brute force.
-_DENIED: Final = 256
+#: Queries searched for at once.
+_QUERIES: Final = 1024
+#: More results than are wanted that a first search asks for, at most; whoever then has too few asks for more.
+_SPARE: Final = 256
+#: Scoring rows one by one is no slower than to ask an index for more than this share of them.
+_SHARE: Final = 16
+#: Rows few enough to be scored without asking an index.
+_FEW: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,6 @@ class Best:
     score: Float32[ndarray, " results"]
 
 
-_NOTHING: Final = Best(*(np.zeros(0, dtype=np.int64),) * 3, np.zeros(0, dtype=np.float32))
-
-
 @dataclass(frozen=True)
 class Seen:
     """Rows that each query must not get: ``rows[offsets[q]:offsets[q + 1]]``."""
@@ -50,6 +51,15 @@ class Seen:
     def none(n: int) -> Seen:
         """Nothing seen by ``n`` queries."""
         return Seen(np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+    def keys(self, start: int, stop: int, n: int) -> Int64[ndarray, " keys"]:
+        """``(query - start) * n + row`` of what some queries must not get, sorted, each once; rows from ``n`` on do not count."""
+        bounds = self.offsets[start : stop + 1]
+        query, row = np.repeat(np.arange(stop - start), np.diff(bounds)), self.rows[bounds[0] : bounds[-1]]
+        return np.unique((query * n + row)[row < n])
+
+
+Found = tuple[Float32[ndarray, "m k"], Int64[ndarray, "m k"]]
 
 
 def best(
@@ -63,7 +73,7 @@ def best(
     """The ``k`` best rows of each query that are allowed and that it has not seen; fewer only when no more are left.
 
     Exact but for what an approximate index does not find among all rows; whoever would get fewer than ``k`` for that reason, or
-    whose filters leave little, is served by brute force.
+    whose filters leave little, is served by scoring every row that is left.
 
     Args:
         index: What to search.
@@ -73,56 +83,19 @@ def best(
         allowed: Rows that anybody may get; None means all.
     """
     many = queries if queries.ndim == 3 else queries[:, None]
-    rows, barred = np.arange(len(index)), np.zeros(0, dtype=np.int64)
-    if allowed is not None:
-        barred = np.flatnonzero(~allowed)
-        if len(barred) > _DENIED:
-            rows, barred = np.flatnonzero(allowed), barred[:0]
-            if not len(rows):
-                return _NOTHING
-            left = index.vectors[rows]
-            index = VectorIndex(FlatIndex.build(left, metric=index.index.spec.metric), left)
-    place = np.full(int(rows[-1]) + 1, -1, dtype=np.int64)
-    place[rows] = np.arange(len(rows))
-    lengths = np.diff(seen.offsets)
-    parts = [
-        _block(index, many[block], k, _keys(seen, block, place, barred, len(rows)), block)
-        for block in _blocks(lengths, k + len(barred), many.shape[1])
-    ]
-    return _sorted(parts, rows)
-
-
-def _blocks(
-    lengths: Int64[ndarray, " queries"], more: int, interests: int
-) -> Iterator[Int64[ndarray, " block"]]:
-    """Queries that are asked together: those that have seen about as much, and no more results than fit."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = min(len(order) - start, max(1, _RESULTS // ((more + int(lengths[order[start]])) * interests)))
-        # The last of them needs the most.
-        while size > 1 and size * (more + int(lengths[order[start + size - 1]])) * interests > _RESULTS:
-            size = (size + 1) // 2
-        yield order[start : start + size]
-        start += size
-
-
-def _keys(
-    seen: Seen,
-    block: Int64[ndarray, " block"],
-    place: Int64[ndarray, " rows"],
-    barred: Int64[ndarray, " barred"],
-    n: int,
-) -> Int64[ndarray, " keys"]:
-    """``query * n + row`` of every row that a query must not get, each once; queries and rows as they are searched."""
-    lengths = np.diff(seen.offsets)[block]
-    first = np.repeat(seen.offsets[block] - np.cumsum(lengths) + lengths, lengths)
-    rows, query = seen.rows[first + np.arange(len(first))], np.repeat(np.arange(len(block)), lengths)
-    known = rows < len(place)
-    rows, query = place[rows[known]], query[known]
-    own = query[rows >= 0] * n + rows[rows >= 0]
-    common = (np.arange(len(block))[:, None] * n + barred).reshape(-1)
-    return np.unique(np.concatenate([own, common]))
+    owners, positions, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    size = max(1, min(_QUERIES, _RESULTS // (min(k, len(index)) * many.shape[1] + 1)))
+    for start in range(0, len(many), size):
+        stop = min(start + size, len(many))
+        barred = seen.keys(start, stop, len(index))
+        found, rows = _block(index, np.asarray(many[start:stop]), min(k, len(index)), barred, allowed)
+        owner, column = np.nonzero(rows >= 0)
+        owners.append(owner + start)
+        positions.append(rows[owner, column])
+        scores.append(found[owner, column])
+    owner = np.concatenate(owners)
+    rank = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
+    return Best(owner, rank, np.concatenate(positions), np.concatenate(scores))
 
 
 def _block(
@@ -130,66 +103,106 @@ def _block(
     queries: Shaped[ndarray, "m interests dim"],
     k: int,
     barred: Int64[ndarray, " keys"],
-    owner: Int64[ndarray, " m"],
-) -> Best:
+    allowed: Bool[ndarray, " n"] | None,
+) -> Found:
+    """The best of some queries, -1 where there are no more."""
+    n, (m, interests, _) = len(index), queries.shape
+    n_allowed = n if allowed is None else int(np.count_nonzero(allowed))
+    scores = np.full((m, k), -np.inf, dtype=np.float32)
+    rows = np.full((m, k), -1, dtype=np.int64)
+    mine = barred if allowed is None else barred[allowed[barred % n]]
+    gone = np.bincount(mine // n, minlength=m)
+    todo = np.arange(m)
+    few = n_allowed < n and n_allowed <= max(_FEW, n // _SHARE)
+    wanted = 0 if few else -(-(k + min(int(gone.max(initial=0)), _SPARE)) * n // n_allowed)
+    while (
+        len(todo)
+        and 0 < wanted <= max(n // _SHARE, k)
+        and len(todo) * wanted * interests <= max(_RESULTS, m * k)
+    ):
+        more, positions = _asked(index, queries[todo], wanted)
+        keep = _kept(positions, todo, n, barred, allowed)
+        rank = np.cumsum(keep, axis=1)
+        row, column = np.nonzero(keep & (rank <= k))
+        to = todo[row], rank[row, column] - 1
+        scores[to], rows[to] = more[row, column], positions[row, column]
+        todo = todo[rank[:, -1] < np.minimum(k, n_allowed - gone[todo])]
+        wanted *= 4
+    size = max(1, _RESULTS // max(1, n_allowed))
+    for start in range(0, len(todo), size):
+        some = todo[start : start + size]
+        found, positions = _by_force(index, queries[some], k, _keys_of(some, mine, n), allowed)
+        scores[some, : found.shape[1]], rows[some, : found.shape[1]] = found, positions
+    return scores, rows
+
+
+def _asked(index: VectorIndex, queries: Shaped[ndarray, "m interests dim"], k: int) -> Found:
+    """What the index finds, a row that several vectors found once. The first ``k`` of these are as sure as the index.
+
+    A row among the ``k`` best of a query has fewer than ``k`` better ones in the list where its best score stands.
+    """
     m, interests, dim = queries.shape
-    n = len(index)
-    gone = np.bincount(barred // n, minlength=m)
-    scores, positions = index.search(queries.reshape(-1, dim), min(n, k + int(gone.max(initial=0))))
+    scores, positions = index.search(queries.reshape(-1, dim), k)
+    if interests == 1:
+        return scores, positions
     scores, positions = scores.reshape(m, -1), positions.reshape(m, -1)
-    if interests > 1:
-        scores, positions = _merged(scores, positions)
-    keep = (positions >= 0) & ~np.isin(np.arange(m)[:, None] * n + positions, barred)
-    rank = np.cumsum(keep, axis=1)
-    lacking = np.flatnonzero(rank[:, -1] < np.minimum(k, n - gone))
-    keep &= rank <= k
-    keep[lacking] = False
-    row, column = np.nonzero(keep)
-    found = [Best(owner[row], rank[row, column], positions[row, column], scores[row, column])]
-    for one in lacking:
-        mine = barred[(barred >= one * n) & (barred < (one + 1) * n)] - one * n
-        found.append(_by_force(index, queries[one], k, mine, int(owner[one])))
-    return _joined(found)
-
-
-def _merged(
-    scores: Float32[ndarray, "m found"], positions: Int64[ndarray, "m found"]
-) -> tuple[Float32[ndarray, "m found"], Int64[ndarray, "m found"]]:
-    """Results of all vectors of a query, best first, a row that several found once."""
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = np.lexsort((-scores, positions), axis=1)
     scores, positions = np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
-    for line in positions:
-        again = np.ones(len(line), dtype=bool)
-        again[np.unique(line, return_index=True)[1]] = False
-        line[again] = -1
-    return scores, positions
+    again = positions < 0
+    again[:, 1:] |= positions[:, 1:] == positions[:, :-1]
+    return _top(np.where(again, -np.inf, scores), np.where(again, -1, positions), min(k, positions.shape[1]))
+
+
+def _kept(
+    positions: Int64[ndarray, "m k"],
+    query: Int64[ndarray, " m"],
+    n: int,
+    barred: Int64[ndarray, " keys"],
+    allowed: Bool[ndarray, " n"] | None,
+) -> Bool[ndarray, "m k"]:
+    keep = positions >= 0
+    if allowed is not None:
+        keep &= allowed[positions]
+    if len(barred):
+        keys = query[:, None] * n + positions
+        keep &= barred[np.minimum(np.searchsorted(barred, keys), len(barred) - 1)] != keys
+    return keep
+
+
+def _keys_of(some: Int64[ndarray, " some"], keys: Int64[ndarray, " keys"], n: int) -> Int64[ndarray, " keys"]:
+    """The keys of some queries, numbered anew."""
+    query = keys // n
+    there = np.isin(query, some)
+    again: ndarray = np.searchsorted(some, query[there]) * n + keys[there] % n
+    return again
 
 
 def _by_force(
     index: VectorIndex,
-    query: Shaped[ndarray, "interests dim"],
+    queries: Shaped[ndarray, "m interests dim"],
     k: int,
-    barred: Int64[ndarray, " n"],
-    owner: int,
-) -> Best:
-    """All rows scored for one query."""
-    scores, positions = index.exact.search(query, len(index))
-    scores, positions = _merged(scores.reshape(1, -1), positions.reshape(1, -1))
-    keep = np.flatnonzero((positions[0] >= 0) & ~np.isin(positions[0], barred))[:k]
-    return Best(np.full(len(keep), owner), np.arange(1, len(keep) + 1), positions[0, keep], scores[0, keep])
+    barred: Int64[ndarray, " keys"],
+    allowed: Bool[ndarray, " n"] | None,
+) -> Found:
+    """All rows scored that are allowed, those barred taken out."""
+    n, (m, interests, dim) = len(index), queries.shape
+    rows = np.arange(n) if allowed is None else np.flatnonzero(allowed)
+    scores = np.empty((m, len(rows)), dtype=np.float32)
+    asked = index.index.prepare(queries.reshape(-1, dim))
+    step = max(1, _RESULTS // max(m * interests, dim))
+    for start in range(0, len(rows), step):
+        part = index.index.prepare(np.asarray(index.vectors[rows[start : start + step]]))
+        scores[:, start : start + step] = (asked @ part.T).reshape(m, interests, -1).max(axis=1)
+    # Barred rows are allowed ones: each has a column.
+    scores[barred // n, np.searchsorted(rows, barred % n)] = -np.inf
+    found, positions = _top(scores, np.broadcast_to(rows, scores.shape), min(k, len(rows)))
+    return found, np.where(np.isneginf(found), -1, positions)
 
 
-def _joined(parts: list[Best]) -> Best:
-    return Best(
-        *(
-            np.concatenate([getattr(one, name) for one in parts])
-            for name in ("owner", "rank", "position", "score")
-        )
-    )
-
-
-def _sorted(parts: list[Best], rows: Int64[ndarray, " rows"]) -> Best:
-    """By query and rank, with rows as they are outside the search."""
-    found = _joined([_NOTHING, *parts])
-    order = np.lexsort((found.rank, found.owner))
-    return Best(found.owner[order], found.rank[order], rows[found.position[order]], found.score[order])
+def _top(scores: Float32[ndarray, "m n"], positions: Int64[ndarray, "m n"], k: int) -> Found:
+    """The ``k`` highest, highest first."""
+    if 0 < k < scores.shape[1]:
+        chosen = np.argpartition(scores, -k, axis=1)[:, -k:]
+        scores, positions = np.take_along_axis(scores, chosen, 1), np.take_along_axis(positions, chosen, 1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)

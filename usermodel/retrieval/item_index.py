@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool
+from jaxtyping import Bool, Int32
 from numpy import ndarray
 
 from usermodel import manifest
@@ -176,7 +177,7 @@ class ItemIndex:
             users: User vectors of the same encoder.
             k: Items a user; fewer only when nothing else is left.
             exclude_seen: A store whose events of a user are left out of the user's list; it may have grown since.
-            allow: Ids of the only items that may be recommended; ids that the index lacks are passed over.
+            allow: Ids of the only items that may be recommended; ids that the index lacks are counted in a warning.
             deny: Ids of items that may not.
 
         Returns:
@@ -213,13 +214,22 @@ class ItemIndex:
             return None
         mask = np.full(len(self) + 1, allow is None)
         if allow is not None:
-            mask[self.vocabulary.encode(self.vocabulary.ids_of(allow, "allow"))] = True
+            mask[self._rows(allow, "allow")] = True
             if not mask[1:].any():
                 do = "Check the ids and their type."
                 raise DataError("allow", expected="items of this index", found="none of them", do=do)
         if deny is not None:
-            mask[self.vocabulary.encode(self.vocabulary.ids_of(deny, "deny"))] = False
+            mask[self._rows(deny, "deny")] = False
         return np.asarray(mask[1:])
+
+    def _rows(self, ids: Iterable[Any], where: str) -> Int32[ndarray, " ids"]:
+        """Item indices of a list, 0 for ids that the index lacks; lists come from other systems, which are ahead or behind."""
+        index = self.vocabulary.encode(self.vocabulary.ids_of(ids, where))
+        unknown = int(np.count_nonzero(index == 0))
+        if 0 < unknown < len(index):
+            text = f"{where}: {unknown:,} of {len(index):,} ids are not in the index and are passed over"
+            warnings.warn(text, stacklevel=4)
+        return index
 
     def _seen(self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str]) -> Seen:
         """What each user has taken; items that came after the index have no row here."""
