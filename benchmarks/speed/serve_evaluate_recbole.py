@@ -1,7 +1,8 @@
 """RecBole's full-sort evaluation of its SASRec on the test targets. SEQUENCES REPEAT JSON
 
 Runs in the environment that `make peers` builds. The same width, layers, heads and window as the recipe beside it, random
-weights; hit and ndcg at 5, 10, 20 and mrr. Seconds of `Trainer.evaluate` on a loader that is ready. It masks no history
+weights; hit and ndcg at 5, 10, 20 and mrr. 256 users a batch, the fastest of 64 to 4,096 (its default takes twice as long).
+Seconds of `Trainer.evaluate` on a loader that is ready. It masks no history
 and ranks by the 20 best, so its figures mean something else than those beside it.
 """
 
@@ -43,7 +44,7 @@ config = Config(
         "valid_metric": "NDCG@10",
         "train_neg_sample_args": None,
         "loss_type": "CE",
-        "eval_batch_size": 4096,
+        "eval_batch_size": 256,
         "use_gpu": False,
         "checkpoint_dir": str(folder),
         "show_progress": False,
