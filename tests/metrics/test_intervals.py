@@ -1,26 +1,46 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from usermodel.metrics import intervals as module
-from usermodel.metrics.intervals import bootstrap, intervals, normal
+from usermodel.metrics.intervals import bootstrap, draw_counts, intervals, normal
 from usermodel.metrics.per_user import PerUser
 
 
-def reference(total, weight, resamples):
-    """scipy draws the same users: the same generator, one row of users a resample."""
-    found = stats.bootstrap(
+class Replay(np.random.Generator):
+    """Draws the users that were drawn before: `counts` says how often each one, in each resample."""
+
+    def __init__(self, counts):
+        super().__init__(np.random.PCG64(0))
+        self.rows = iter([np.repeat(np.arange(len(row)), row) for row in counts])
+
+    def integers(self, low, high=None, size=None, **_):
+        return np.stack([next(self.rows) for _ in range(size[0])])
+
+
+def both(monkeypatch, total, weight, resamples):
+    """Our interval, and that of scipy from the same resamples."""
+    drawn = {}
+
+    def record(rng, of_bits, out):
+        draw_counts(rng, of_bits, out)
+        drawn[rng.bit_generator.seed_seq.spawn_key] = out.astype(int)
+
+    monkeypatch.setattr(module, "draw_counts", record)
+    ours = bootstrap([PerUser(total, weight)], resamples=resamples)[0]
+    theirs = stats.bootstrap(
         (total, weight),
         lambda t, w, axis: t.sum(axis) / w.sum(axis),
         paired=True,
         n_resamples=resamples,
-        rng=np.random.default_rng(0),
+        rng=Replay(np.concatenate([drawn[key] for key in sorted(drawn)])),
         method="BCa",
         vectorized=True,
-    )
-    return found.confidence_interval
+    ).confidence_interval
+    return ours, (theirs.low, theirs.high)
 
 
 @pytest.mark.parametrize("n", [2, 5, 40, 700])
@@ -32,15 +52,62 @@ def test_equals_scipy(monkeypatch, n, kind):
     # Sums are exact, so that both see the same resamples give the mean itself.
     values = np.round(values * 1024) / 1024
     weight = rng.integers(1, 50, n).astype(float) if kind == "weighted" else np.ones(n)
-    low, high = bootstrap([PerUser(values * weight, weight)], resamples=500)[0]
-    wanted = reference(values * weight, weight, 500)
-    assert (low, high) == pytest.approx((wanted.low, wanted.high), abs=1e-9, rel=1e-9)
+    ours, theirs = both(monkeypatch, values * weight, weight, 500)
+    assert ours == pytest.approx(theirs, abs=1e-9, rel=1e-9)
 
 
-def test_hits_equal_scipy_where_many_resamples_give_the_mean_itself():
+def test_hits_equal_scipy_where_many_resamples_give_the_mean_itself(monkeypatch):
     hits = (np.arange(30) % 3 == 0).astype(float)
-    wanted = reference(hits, np.ones(30), 1000)
-    assert bootstrap([PerUser.of(hits)])[0] == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+    ours, theirs = both(monkeypatch, hits, np.ones(30), 1000)
+    assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@pytest.mark.parametrize("users", [1, 2, 7, 26, 300, 5000])
+def test_every_resample_has_as_many_users_drawn_with_replacement(users):
+    n = 200_000 // users
+    counts = np.empty((n, users))
+    draw_counts(np.random.default_rng(users), module._counts_of_bits(users), counts)
+    assert (counts.sum(1) == users).all()
+    # How often a user is drawn: binomial.
+    most = 6 if users > 6 else users
+    seen = np.array([*(np.count_nonzero(counts == k) for k in range(most)), np.count_nonzero(counts >= most)])
+    wanted = stats.binom.pmf(np.arange(most), users, 1 / users)
+    wanted = np.append(wanted, 1 - wanted.sum()) * counts.size
+    if users > 1:
+        # Counts of a resample depend on each other: less than chance, so that the test is a cautious one.
+        assert stats.chisquare(seen, wanted, sum_check=False).pvalue > 0.001
+    # And no user more often than another.
+    by_user = counts.sum(0)[:1000]
+    assert abs(by_user - n).max() < 6 * n**0.5
+
+
+def test_two_users_are_drawn_together_as_often_as_chance_says():
+    counts = np.empty((40_000, 30))
+    draw_counts(np.random.default_rng(0), module._counts_of_bits(30), counts)
+    # Multinomial: -1 / (users - 1) between any two.
+    apart = np.corrcoef(counts.T)[np.triu_indices(30, 1)]
+    assert apart.mean() == pytest.approx(-1 / 29, abs=0.001)
+
+
+def test_totals_above_the_number_of_users_are_drawn_anew(monkeypatch):
+    monkeypatch.setattr(module, "_SHORT", 0.5)
+    counts = np.empty((4000, 50))
+    draw_counts(np.random.default_rng(0), module._counts_of_bits(50), counts)
+    assert (counts.sum(1) == 50).all()
+    assert counts.var() == pytest.approx(1 - 1 / 50, abs=0.02)
+
+
+def test_the_resamples_are_the_same_whatever_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(module, "_COUNTS", 500)
+    metric = PerUser.of(np.random.default_rng(0).random(50))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found += intervals([metric])
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
 
 
 def test_all_metrics_share_the_resamples_and_do_not_disturb_each_other():

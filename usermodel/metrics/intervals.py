@@ -10,22 +10,28 @@ Bootstrap: bias-corrected and accelerated (BCa; Efron, "Better bootstrap confide
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int32
+import torch
+from jaxtyping import Float64
 from numpy import ndarray
 from scipy.special import ndtr, ndtri
+from scipy.stats import poisson
 
+from usermodel.cores import on_cores
 from usermodel.metrics.per_user import PerUser
 
 IntervalKind = Literal["bootstrap", "normal"]
 #: Low and high end; None where one user or none is left.
 Interval = tuple[float, float] | tuple[None, None]
 RESAMPLES: Final = 1000
-#: Counts of resampled users held at once: 2 MB.
+#: Counts of resampled users held at once by a thread: 2 MB.
 _COUNTS: Final = 1 << 18
+#: Poisson counts stay so many standard deviations of their total below the number of users.
+_SHORT: Final = 5.0
+#: Above every Poisson count of 16 bits whose mean is at most 1.
+_MOST: Final = 16
 #: Differences of sums in another order, relative.
 _ROUNDING: Final = 1e-12
 #: Two-sided 95 %.
@@ -83,28 +89,53 @@ def bootstrap(metrics: Sequence[PerUser], *, resamples: int = RESAMPLES, seed: i
 def _resampled_sums(
     table: Float64[ndarray, "users columns"], resamples: int, seed: int
 ) -> Float64[ndarray, "resamples columns"]:
-    """Column sums over users drawn with replacement: how often each was drawn, times the table."""
+    """Column sums over users drawn with replacement: how often each was drawn, times the table.
+
+    A block of resamples has a generator of its own, so that any thread may compute it.
+    """
     users = len(table)
-    rng = np.random.default_rng(seed)
     size = min(resamples, max(1, _COUNTS // max(users, 1)))
-    counts = np.empty((size, users))
-    sums = []
+    starts = range(0, resamples, size)
+    sums, columns = np.empty((resamples, table.shape[1])), torch.from_numpy(table)
+    seeds, of_bits = np.random.SeedSequence(seed).spawn(len(starts)), _counts_of_bits(users)
 
-    def draw(first: int) -> Int32[ndarray, "block users"]:
-        # Narrow integers are drawn in half the time.
-        return rng.integers(0, users, (min(size, resamples - first), users), dtype=np.int32)
+    def work(block: int) -> None:
+        rows = sums[starts[block] : starts[block] + size]
+        counts = np.empty((len(rows), users))
+        draw_counts(np.random.Generator(np.random.PCG64(seeds[block])), of_bits, counts)
+        # PyTorch's product stays in this thread; NumPy's would wake those of its library.
+        rows[:] = torch.mm(torch.from_numpy(counts), columns)
 
-    # Drawing takes as long as counting, and needs no interpreter: the next block is drawn in a thread meanwhile.
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(draw, 0)
-        for first in range(0, resamples, size):
-            drawn = waiting.result()
-            if first + size < resamples:
-                waiting = pool.submit(draw, first + size)
-            for row, who in zip(counts, drawn, strict=False):
-                row[:] = np.bincount(who, minlength=users)
-            sums.append(counts[: len(drawn)] @ table)
-    return np.concatenate(sums)
+    on_cores(work, range(len(starts)))
+    return sums
+
+
+def draw_counts(
+    rng: np.random.Generator, of_bits: Float64[ndarray, " 65536"], out: Float64[ndarray, "n users"]
+) -> None:
+    """How often each user is among as many draws with replacement, ``n`` times.
+
+    Independent Poisson counts, given their total, are the counts of so many draws; those that lack to ``users`` draws are
+    drawn one by one. So only few are, and all other counts cost 16 random bits each.
+    """
+    n, users = out.shape
+    np.take(of_bits, rng.integers(0, 1 << 16, (n, users), dtype=np.uint16), out=out, mode="clip")
+    totals = out.sum(1)
+    # Hardly ever. Drawn anew, they are again counts given their total.
+    while len(above := np.flatnonzero(totals > users)):
+        out[above] = of_bits[rng.integers(0, 1 << 16, (len(above), users), dtype=np.uint16)]
+        totals[above] = out[above].sum(1)
+    lacking = (users - totals).astype(np.int64)
+    place = np.repeat(np.arange(n) * users, lacking) + rng.integers(0, users, lacking.sum())
+    np.add.at(out.reshape(-1), place, 1.0)
+
+
+def _counts_of_bits(users: int) -> Float64[ndarray, " 65536"]:
+    """The Poisson count for each 16 bits; no probability is off by more than 2^-16."""
+    mean = max(0.0, 1 - _SHORT / max(users, 1) ** 0.5)
+    ends = np.round(poisson.cdf(np.arange(_MOST), mean) * 65536)
+    counts: ndarray = np.searchsorted(ends, np.arange(65536), side="right").astype(np.float64)
+    return counts
 
 
 def _bca(

@@ -100,14 +100,13 @@ class SelfAttention(nn.Module):
         asked = torch.einsum("nhd,hde->nhe", q, w_k.view(heads, -1, dim))
         user, means = 0, []
         for one, bias in zip(layout.rectangles, self._added_in_order(layout, time_buckets), strict=True):
-            own = x[one.start : one.stop].reshape(one.n, one.width, 1, dim).expand(-1, -1, heads, -1)
+            own, query = x[one.start : one.stop].view(one.n, one.width, dim), asked[user : user + one.n]
+            scores = torch.bmm(query, own.mT).mul_((dim // heads) ** -0.5)
             # The last event sees all that there is.
-            added = None if bias is None else bias[:, :, -1:]
-            query = asked[user : user + one.n, None]
-            means.append(attend_equal(query, own, own, added, scale=(dim // heads) ** -0.5))
+            p = torch.softmax(scores if bias is None else scores.add_(bias[:, :, -1]), dim=-1)
+            means.append(torch.bmm(p, own))
             user += one.n
-        mean = torch.cat(means).view(-1, heads, dim)
-        mixed = torch.einsum("nhe,hde->nhd", mean, w_v.view(heads, -1, dim)).flatten(1) + b_v
+        mixed = torch.einsum("nhe,hde->nhd", torch.cat(means), w_v.view(heads, -1, dim)).flatten(1) + b_v
         out: Tensor = self.out(mixed)
         return out
 

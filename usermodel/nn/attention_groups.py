@@ -17,47 +17,43 @@ BLOCK_ROWS: Final = 16
 
 
 def attend_equal(
-    q: Float[Tensor, "users queries heads d"],
+    q: Float[Tensor, "users length heads d"],
     k: Float[Tensor, "users length heads d"],
     v: Float[Tensor, "users length heads d"],
-    added: Float[Tensor, "users_or_1 heads_or_1 queries length"] | None,
-    *,
-    scale: float | None = None,
+    added: Float[Tensor, "users_or_1 heads_or_1 length length"] | None,
 ) -> Float[Tensor, "rows dim"]:
-    """``softmax(scale q k^T + added) v`` of each user; a row per user and query. ``scale`` is ``1 / sqrt(d)`` unless given.
+    """``softmax(q k^T / sqrt(d) + added) v`` of each user; a row per user and query.
 
     Short histories go through the kernel several users at a time, with -inf between one user's queries and another's keys.
     """
-    n, queries, length = len(k), q.shape[1], k.shape[1]
+    n, length = k.shape[:2]
     own = added is not None and len(added) > 1
     group = 1 if own or k.device.type != "cpu" else min(n, -(-BLOCK_ROWS // length))
     if group == 1:
-        return _attend(q, k, v, added, 1, scale)
-    mask = _block_diagonal(q.new_zeros(1, 1, queries, length) if added is None else added, group)
+        return _attend(q, k, v, added, 1)
+    mask = _block_diagonal(q.new_zeros(1, 1, length, length) if added is None else added, group)
     cut = n - n % group
-    whole = _attend(q[:cut], k[:cut], v[:cut], mask, group, scale)
+    whole = _attend(q[:cut], k[:cut], v[:cut], mask, group)
     if cut == n:
         return whole
     rest = n - cut
-    corner = mask[:, :, : rest * queries, : rest * length]
-    return torch.cat([whole, _attend(q[cut:], k[cut:], v[cut:], corner, rest, scale)])
+    corner = mask[:, :, : rest * length, : rest * length]
+    return torch.cat([whole, _attend(q[cut:], k[cut:], v[cut:], corner, rest)])
 
 
-def _attend(
-    q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, group: int, scale: float | None
-) -> Float[Tensor, "rows dim"]:
+def _attend(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, group: int) -> Float[Tensor, "rows dim"]:
     heads, d = q.shape[2:]
     q, k, v = (x.reshape(len(x) // group, -1, heads, d).transpose(1, 2) for x in (q, k, v))
     mask = None if added is None else added.to(q.dtype)
-    out = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    out = scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return out.transpose(1, 2).reshape(-1, heads * d)
 
 
 def _block_diagonal(
-    added: Float[Tensor, "1 heads queries length"], group: int
-) -> Float[Tensor, "1 heads rows columns"]:
-    _, heads, queries, length = added.shape
-    out = added.new_full((heads, group, queries, group, length), -torch.inf)
+    added: Float[Tensor, "1 heads length length"], group: int
+) -> Float[Tensor, "1 heads rows rows"]:
+    _, heads, length, _ = added.shape
+    out = added.new_full((heads, group, length, group, length), -torch.inf)
     place = torch.arange(group, device=added.device)
     out[:, place, :, place] = added
-    return out.view(1, heads, group * queries, group * length)
+    return out.view(1, heads, group * length, group * length)
