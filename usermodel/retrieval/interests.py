@@ -31,7 +31,7 @@ def merged(
     if interests == 1:
         return scores, positions
     k = scores.shape[1]
-    scores, positions = scores.reshape(m, -1), positions.reshape(m, -1)
+    scores, positions = scores.reshape(m, interests * k), positions.reshape(m, interests * k)
     order = np.lexsort((-scores, positions), axis=1)
     scores, positions = np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
     again = positions < 0

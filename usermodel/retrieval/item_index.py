@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Int32
-from numpy import ndarray
 
 from usermodel import manifest
 from usermodel.ann.base import Metric
 from usermodel.embedding_table import EmbeddingTable
-from usermodel.errors import DataError, IntegrityError, MismatchError, MissingError, UserModelError
+from usermodel.errors import DataError, IntegrityError, MismatchError, UserModelError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.retrieval import files
+from usermodel.retrieval.allowed import allowed_by
 from usermodel.retrieval.filtering import best
 from usermodel.retrieval.rebuilding import KEPT, tell_and_write
 from usermodel.retrieval.seen import Histories, Listed
-from usermodel.retrieval.sources import has_users, items_of, sample_of
+from usermodel.retrieval.sources import around, has_users, items_of, sample_of
 from usermodel.retrieval.tuning import Measured, recall
 from usermodel.retrieval.vector_index import OnProgress, VectorIndex, Wish
 from usermodel.store.sequence_store import SequenceStore
@@ -168,7 +166,7 @@ class ItemIndex:
         if path.is_dir():
             table = files.load_table(path, "items", facts)
             return ItemIndex(plan.load(path / files.FILE, table), table, path)
-        table, source, users_of = _around(path, facts, allow_modules)
+        table, source, users_of = around(path, facts, allow_modules)
         if table.encoder_hash != facts.get("encoder_hash"):
             found = f"encoder {table.encoder_hash[:12]}"
             do = "Build the index again, or pass --rebuild (rebuild=True)."
@@ -187,7 +185,7 @@ class ItemIndex:
         if path.is_dir():
             table, source = files.load_table(path, "items", facts), path
         else:
-            table, source, users_of = _around(path, facts, allow_modules)
+            table, source, users_of = around(path, facts, allow_modules)
         if table.encoder_hash == facts.get("encoder_hash"):
             built, how = ItemIndex(plan.make(table), table, source, users_of), KEPT
         else:
@@ -223,7 +221,9 @@ class ItemIndex:
         require_k(k)
         _require_same(users, self.encoder_hash, "recommend")
         seen = Listed.none(len(users)) if exclude_seen is None else self._seen(users, exclude_seen)
-        found = best(self.search, users.vectors, k, seen=seen, allowed=self._allowed(allow, deny))
+        found = best(
+            self.search, users.vectors, k, seen=seen, allowed=allowed_by(self.vocabulary, allow, deny)
+        )
         return pl.DataFrame(
             {
                 users.name: users.ids.gather(found.owner),
@@ -241,30 +241,6 @@ class ItemIndex:
         require_k(k)
         _require_same(users, self.encoder_hash, "recall")
         return recall(self.search, users.vectors, k)
-
-    def _allowed(
-        self, allow: Iterable[Any] | None, deny: Iterable[Any] | None
-    ) -> Bool[ndarray, " items"] | None:
-        if allow is None and deny is None:
-            return None
-        mask = np.full(len(self) + 1, allow is None)
-        if allow is not None:
-            mask[self._rows(allow, "allow")] = True
-            if not mask[1:].any():
-                do = "Check the ids and their type."
-                raise DataError("allow", expected="items of this index", found="none of them", do=do)
-        if deny is not None:
-            mask[self._rows(deny, "deny")] = False
-        return np.asarray(mask[1:])
-
-    def _rows(self, ids: Iterable[Any], where: str) -> Int32[ndarray, " ids"]:
-        """Item indices of a list, 0 for ids that the index lacks; lists come from other systems, which are ahead or behind."""
-        index = self.vocabulary.encode(self.vocabulary.ids_of(ids, where))
-        unknown = int(np.count_nonzero(index == 0))
-        if 0 < unknown < len(index):
-            text = f"{where}: {unknown:,} of {len(index):,} ids are not in the index and are passed over"
-            warnings.warn(text, stacklevel=4)
-        return index
 
     def _seen(self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str]) -> Histories:
         """What each user has taken; items that came after the index have no row here."""
@@ -286,41 +262,24 @@ def _require_same(users: EmbeddingTable, encoder_hash: str, where: str) -> None:
         raise MismatchError(where, expected=f"users of encoder {encoder_hash[:12]}", found=found, do=do)
 
 
-def _around(
-    path: Path, facts: dict[str, Any], allow_modules: Sequence[str]
-) -> tuple[EmbeddingTable, Path, Path | None]:
-    """What a file needs beside itself: the vectors of its source, the source, and the store that it was tuned with."""
-    source = path.parent / str(facts.get("source"))
-    if not source.exists():
-        do = "Build the index again from its run, or as a folder, which needs no run."
-        raise MissingError(str(path), expected=f"its run at {source}", found="nothing there", do=do)
-    store = facts.get("users_of")
-    return items_of(source, allow_modules), source, None if store is None else path.parent / str(store)
-
-
 def _tuned_anew(
     plan: files.Plan, source: Path, users_of: Path | None, allow_modules: Sequence[str]
 ) -> tuple[ItemIndex, str]:
-    """The index of a source that holds other vectors by now; and how it was tuned, in words."""
-    options: dict[str, Any] = {
-        "kind": plan.kind.kind,
-        "metric": plan.spec.metric,
-        "allow_modules": allow_modules,
-    }
-    if plan.measured is None:
-        return ItemIndex.build(source, **options), f"of the vectors that {source} holds now"
-    options |= {"recall": plan.measured.target}
-    how = f"of the vectors that {source} holds now, tuned on "
+    """The index of a source that holds other vectors by now; and from what it was built and how it was tuned, in words."""
+    options: dict[str, Any] = {"kind": plan.kind.kind, "metric": plan.spec.metric}
+    options |= {"allow_modules": allow_modules}
+    options |= {"recall": plan.measured.target} if plan.measured else {}
+    built, on = None, "the items, as before"
     if users_of is not None:
         try:
-            return ItemIndex.build(
-                source, users=SequenceStore.open(users_of), **options
-            ), f"{how}users of {users_of}"
-        except (MissingError, MismatchError) as error:
-            lost = f"because users of {users_of} are not to be had ({error.found})"
-    else:
-        lost = "because the users whom it was tuned on are not kept with it"
-    built = ItemIndex.build(source, **options)
-    if has_users(source):
-        return built, f"{how}its users"
-    return built, f"{how}the items, {lost}" if plan.measured.on == "users" else f"{how}the items, as before"
+            built = ItemIndex.build(source, users=SequenceStore.open(users_of), **options)
+        except UserModelError as error:
+            on = f"the items, because users of {users_of} are not to be had ({error.found})"
+        else:
+            on = f"users of {users_of}"
+    elif has_users(source):
+        on = "its users"
+    elif plan.measured and plan.measured.on == "users":
+        on = "the items, because the users whom it was tuned on are not kept with it"
+    built = built or ItemIndex.build(source, **options)
+    return built, f"from what {source} holds now{f', tuned on {on}' if built.measured else ''}"

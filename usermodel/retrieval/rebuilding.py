@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from usermodel.errors import StorageError, UserModelError
 from usermodel.retrieval.vector_index import VectorIndex
 
-#: What became of an effort that was tuned for the very same vectors.
-KEPT = "with the effort that was tuned for the same vectors"
+#: How an index comes about whose vectors are whole.
+KEPT: Final = "from its own table, with the effort that it had"
 
 
 def tell_and_write(
@@ -28,7 +29,7 @@ def tell_and_write(
         write: Writes it.
     """
     wrong = f"{cause.where}: expected {cause.expected}; found {cause.found}"
-    built = f"Rebuilt {index.index.kind} index of {len(index):,} vectors {how}"
+    built = f"Rebuilt as {index.index.kind} of {len(index):,} vectors {how}"
     try:
         write()
     except StorageError as error:

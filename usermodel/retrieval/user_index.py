@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ class UserIndex:
 
     def __init__(self, search: VectorIndex, table: EmbeddingTable) -> None:
         self.search, self.table = search, table
-        self.interests = len(search) // len(table)
+        self.interests = table.vectors.shape[1] if table.vectors.ndim == 3 else 1
 
     def __len__(self) -> int:
         return len(self.table)
@@ -108,19 +107,29 @@ class UserIndex:
         """
         path = Path(path)
         try:
-            facts = files.read_facts(path, "users")
-            table = files.load_table(path, "users", facts)
-            found = UserIndex(files.Plan.of(path, facts).load(path / files.FILE, table), table)
+            found = UserIndex._open(path)
         except IntegrityError as error:
             if not rebuild:
                 raise
-            facts = files.read_facts(path, "users", damaged=True)
-            table = files.load_table(path, "users", facts)
-            found = UserIndex(files.Plan.of(path, facts).make(table), table)
-            tell_and_write(path, error, found.search, KEPT, partial(found.save, path, overwrite=True))
+            found = UserIndex._again(path, error)
         if gpu:
             found.search.index.to_gpu()
         return found
+
+    @staticmethod
+    def _open(path: Path) -> UserIndex:
+        facts = files.read_facts(path, "users")
+        table = files.load_table(path, "users", facts)
+        return UserIndex(files.Plan.of(path, facts).load(path / files.FILE, table), table)
+
+    @staticmethod
+    def _again(path: Path, cause: IntegrityError) -> UserIndex:
+        """The index built again from vectors that are whole, and written back."""
+        facts = files.read_facts(path, "users", damaged=True)
+        table = files.load_table(path, "users", facts)
+        built = UserIndex(files.Plan.of(path, facts).make(table), table)
+        tell_and_write(path, cause, built.search, KEPT, lambda: built.save(path, overwrite=True))
+        return built
 
     def without(self, ids: Iterable[Any]) -> UserIndex:
         """The same index of the other users; what tuning found stays."""
