@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import warnings
 from unittest.mock import patch
 
@@ -150,20 +151,27 @@ def test_an_index_that_cannot_be_written_serves_all_the_same(made, tmp_path):
         ItemIndex.load(tmp_path / "items")
 
 
-def stale(tmp_path, store, **options):
-    """An index of a run that has been trained again since, and the run."""
-    run = tiny.make_run(store, tmp_path / "run")
-    built = ItemIndex.build(run, **options)
+@pytest.fixture(scope="module")
+def other(made):
+    folder, store, *_ = made
+    return tiny.pretrain(store, tiny.RECIPE.override({"training.seed": 5}), folder / "other")
+
+
+def stale(tmp_path, made, other, **options):
+    """An index of a run in whose place another one is now."""
+    shutil.copytree(made[2].path, tmp_path / "run")
+    built = ItemIndex.build(tmp_path / "run", **options)
     built.save(tmp_path / "items.faiss")
-    tiny.pretrain(store, tiny.RECIPE.override({"training.seed": 5}), tmp_path / "run", overwrite=True)
+    shutil.rmtree(tmp_path / "run")
+    shutil.copytree(other.path, tmp_path / "run")
     with pytest.raises(MismatchError, match="which it was built from"):
         ItemIndex.load(tmp_path / "items.faiss")
     return built
 
 
-def test_a_stale_file_is_tuned_on_users_of_the_same_store(made, tmp_path):
+def test_a_stale_file_is_tuned_on_users_of_the_same_store(made, other, tmp_path):
     _, store, _, _ = made
-    built = stale(tmp_path, store, kind="hnsw", metric="cosine", recall=0.8, users=store)
+    built = stale(tmp_path, made, other, kind="hnsw", metric="cosine", recall=0.8, users=store)
     with pytest.warns(
         UserWarning, match="Rebuilt as hnsw of 25 vectors from what .* tuned on users of .*store"
     ):
@@ -189,10 +197,10 @@ def test_a_stale_file_is_tuned_on_users_of_the_same_store(made, tmp_path):
         ("store", "tuned on the items, because users of .* are not to be had"),
     ],
 )
-def test_a_stale_file_without_its_users_says_so(made, tmp_path, users, said):
+def test_a_stale_file_without_its_users_says_so(made, other, tmp_path, users, said):
     _, store, _, encoder = made
     given = {None: None, "table": encoder.encode(store), "store": tiny.make_store(tmp_path / "store")}[users]
-    stale(tmp_path, store, kind="hnsw", users=given)
+    stale(tmp_path, made, other, kind="hnsw", users=given)
     if users == "store":
         (tmp_path / "store").rename(tmp_path / "elsewhere")
     with pytest.warns(UserWarning, match=said):
@@ -200,11 +208,10 @@ def test_a_stale_file_without_its_users_says_so(made, tmp_path, users, said):
     assert fresh.measured.on == "vectors"
 
 
-def test_a_stale_file_of_embeddings_is_tuned_on_their_users(made, tmp_path):
+def test_a_stale_file_of_embeddings_is_tuned_on_their_users(made, other, tmp_path):
     _, store, _, encoder = made
     encoder.export(store, tmp_path / "emb")
     ItemIndex.build(tmp_path / "emb", kind="hnsw").save(tmp_path / "items.faiss")
-    other = tiny.pretrain(store, tiny.RECIPE.override({"training.seed": 5}), tmp_path / "run")
     UserEncoder.load(other).export(store, tmp_path / "emb", overwrite=True)
     with pytest.warns(UserWarning, match="tuned on its users"):
         fresh = ItemIndex.load(tmp_path / "items.faiss", rebuild=True)
@@ -212,18 +219,15 @@ def test_a_stale_file_of_embeddings_is_tuned_on_their_users(made, tmp_path):
     assert fresh.encoder_hash == UserEncoder.load(other).content_hash
 
 
-def test_flat_indexes_have_nothing_to_tune(made, tmp_path):
-    _, store, _, _ = made
-    stale(tmp_path, store, kind="flat")
+def test_flat_indexes_have_nothing_to_tune(made, other, tmp_path):
+    stale(tmp_path, made, other, kind="flat")
     with pytest.warns(UserWarning, match=r"from what [^,]*/run holds now; written back"):
         assert ItemIndex.load(tmp_path / "items.faiss", rebuild=True).measured is None
     quiet(lambda: ItemIndex.load(tmp_path / "items.faiss"))
 
 
 def call(*words):
-    argv = patch("sys.argv", ["usermodel", *map(str, words)])
-    with argv, contextlib.suppress(SystemExit), warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
+    with patch("sys.argv", ["usermodel", *map(str, words)]), contextlib.suppress(SystemExit):
         main()
 
 
