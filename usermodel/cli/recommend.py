@@ -20,6 +20,10 @@ def recommend(
     index: Annotated[
         Path | None, typer.Option(help="An index of this run; without it one is made in memory.")
     ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Build an --index that is stale or damaged again, and write it back."),
+    ] = False,
     format: Annotated[
         Literal["table", "json", "csv", "parquet"] | None,
         typer.Option(
@@ -44,12 +48,17 @@ def recommend(
     from usermodel.cli.ids import read_ids
     from usermodel.cli.rows import put
     from usermodel.embeddings.user_encoder import UserEncoder
+    from usermodel.errors import ConfigError
     from usermodel.retrieval.item_index import ItemIndex
     from usermodel.store.sequence_store import SequenceStore
 
     opened, allowed = SequenceStore.open(store), allow_module or ()
     if index is not None:
-        found = ItemIndex.load(index, allow_modules=allowed)
+        with common.plain_warnings():
+            found = ItemIndex.load(index, rebuild=rebuild, allow_modules=allowed)
+    elif rebuild:
+        do = "Name one with --index, or drop --rebuild."
+        raise ConfigError("--rebuild", expected="an index to rebuild", found="none", do=do)
     else:
         # Whatever the catalogue: an index for one question is not worth building.
         found = ItemIndex.build(run, kind="flat", allow_modules=allowed)

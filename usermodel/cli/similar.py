@@ -23,6 +23,9 @@ def similar(
     expand: Annotated[
         bool, typer.Option("--expand", help="One audience that looks like all of them together.")
     ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Build a damaged index again, and write it back.")
+    ] = False,
     format: Annotated[
         Literal["table", "json", "csv", "parquet"] | None,
         typer.Option(
@@ -39,7 +42,8 @@ def similar(
     from usermodel.cli.rows import put
     from usermodel.retrieval.user_index import UserIndex
 
-    opened = UserIndex.load(index)
+    with common.plain_warnings():
+        opened = UserIndex.load(index, rebuild=rebuild)
     ids = read_ids(users, "int" if opened.table.ids.dtype.is_integer() else "string")
     found = opened.expand(ids, k) if expand else opened.similar(ids, k)
     title = f"The {k} users most like all of them" if expand else f"The {k} users most like each"
