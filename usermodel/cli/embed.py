@@ -131,7 +131,13 @@ def _tell(meta: dict[str, Any], n_unknown_items: int | None) -> None:
     if meta["n_cold"]:
         common.say(f"{meta['n_cold']:,} users have no other events; their vectors are zeros")
     if loss := meta.get("loss"):
+        mean = "" if loss["mean_cosine"] is None else f", in the mean {loss['mean_cosine']:.6f}"
         common.say(
             f"{meta['dtype']} costs a relative error of at most {loss['max_relative_error']:.2g} a vector "
-            f"(cosine at least {loss['min_cosine']:.6f}, in the mean {loss['mean_cosine']:.6f})"
+            f"(cosine at least {loss['min_cosine']:.6f}{mean})"
         )
+        if loss["rows_carried"]:
+            common.say(
+                f"of {loss['rows_carried']:,} copied vectors these bounds are those of the earlier export"
+                + ("; the mean leaves them out" if mean else "")
+            )
