@@ -172,11 +172,11 @@ def write_file(target: str | Path, kind: str, *, overwrite: bool = False) -> Ite
 
     The manifest comes first: a kill between the renames leaves a manifest alone, or one that the old file fails.
     """
-    target = Path(target)
+    given, target = target, Path(target).absolute()
     if target.is_dir():
         do = "Choose another name."
-        raise OutputExistsError(str(target), expected="a file name", found="a folder", do=do)
-    refuse_existing(target, kind, overwrite)
+        raise OutputExistsError(str(given), expected="a file name", found="a folder", do=do)
+    refuse_existing(given, kind, overwrite)
     with _temporary(target, lambda path: path.touch(mode=0o600)) as temporary:
         draft = Draft(temporary, {})
         yield draft

@@ -8,14 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from usermodel.cli import common
+from usermodel.cli.ids import HELP, read_ids
 
 
 def recommend(
     run: common.RunPath,
     store: common.StorePath,
-    users: Annotated[
-        str, typer.Option(help="Ids separated by commas, or a file with one id a line.", show_default=False)
-    ],
+    users: Annotated[str, typer.Option(help=HELP, show_default=False)],
     k: Annotated[int, typer.Option("-k", help="Items a user.", min=1)] = 10,
     index: Annotated[
         Path | None, typer.Option(help="An index of this run; without it one is made in memory.")
@@ -38,14 +37,13 @@ def recommend(
     ] = False,
     allow: Annotated[
         str | None,
-        typer.Option(help="Only these items: ids separated by commas, or a file with one id a line."),
+        typer.Option(help="Only these items: ids, or a file of them, written as for --users."),
     ] = None,
     deny: Annotated[str | None, typer.Option(help="Never these items, written alike.")] = None,
     allow_module: common.AllowModule = None,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Recommend items to users from all their events; what they already took is left out."""
-    from usermodel.cli.ids import read_ids
     from usermodel.cli.rows import put
     from usermodel.embeddings.user_encoder import UserEncoder
     from usermodel.errors import ConfigError
@@ -63,15 +61,15 @@ def recommend(
         # Whatever the catalogue: an index for one question is not worth building.
         found = ItemIndex.build(run, kind="flat", allow_modules=allowed)
     encoder = UserEncoder.load(run, allow_modules=allowed)
-    table = encoder.encode(opened, users=read_ids(users, opened.users.kind))
+    table = encoder.encode(opened, users=read_ids(users, opened.users.kind, known=opened.users.ids))
     common.say_unknown(encoder.n_unknown_items(opened), table.columns)
-    kind = found.vocabulary.kind
+    kind, items = found.vocabulary.kind, found.vocabulary.ids
     with common.plain_warnings():
         best = found.recommend(
             table,
             k,
             exclude_seen=None if keep_seen else opened,
-            allow=None if allow is None else read_ids(allow, kind, "--allow"),
-            deny=None if deny is None else read_ids(deny, kind, "--deny"),
+            allow=None if allow is None else read_ids(allow, kind, "--allow", items),
+            deny=None if deny is None else read_ids(deny, kind, "--deny", items),
         )
     put(best, f"The best {k} items of each user", out, format, overwrite=overwrite)
