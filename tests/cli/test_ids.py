@@ -14,7 +14,6 @@ from usermodel.cli.ids import read_ids
 from usermodel.cli.main import main
 from usermodel.errors import DataError
 from usermodel.events.event_log import EventLog
-from usermodel.events.readers import read_events
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 
@@ -124,17 +123,12 @@ def test_ids_of_every_kind_take_the_whole_road(case, tmp_path, monkeypatch):
     log = tmp_path / "log.parquet"
     frame.write_parquet(log)
     if numbers:
-        # Files are read with ids of one type; a frame of your own need not be.
-        kinds = {
-            kind: "int" if frame[f"{kind}_id"].dtype == pl.Int64 else "string" for kind in ("user", "item")
+        # Files are read with ids of one type; a log of your own need not be.
+        types = {
+            name: "int" if frame[name].dtype == pl.Int64 else "string" for name in ("user_id", "item_id")
         }
-        mixed = EventLog(
-            read_events(frame.with_columns(pl.col("user_id", "item_id").cast(pl.String))).frame.with_columns(
-                pl.col(f"{kind}_id").cast(pl.String).cast(frame[f"{kind}_id"].dtype) for kind in kinds
-            ),
-            user_type=kinds["user"],
-            item_type=kinds["item"],
-        )
+        rows = frame.with_columns(pl.col("timestamp") * 1_000_000).lazy()
+        mixed = EventLog(rows, ("mixed",), types["user_id"], types["item_id"])
         log = mixed.write(tmp_path / "log").sources[0]
         build_store(mixed, tmp_path / "store")
     else:
@@ -147,7 +141,7 @@ def test_ids_of_every_kind_take_the_whole_road(case, tmp_path, monkeypatch):
     typed = "./ids" if case == "odd" else f"{users[3]},{users[1]}"
     asked = [str(users[3]), str(users[1])]
 
-    def rows(*words):
+    def printed(*words):
         return pl.DataFrame(json.loads(usermodel(*words, "--format", "json")[0])).cast({"user_id": pl.String})
 
     for number, (given, source) in enumerate(
@@ -157,16 +151,16 @@ def test_ids_of_every_kind_take_the_whole_road(case, tmp_path, monkeypatch):
         found = pl.read_parquet(f"e{number}.parquet")
         assert found["user_id"].cast(pl.String).to_list() == asked
         assert not found["is_cold"].any()
-    best = rows("recommend", "run", "store", "--users", typed, "-k", 2, "--keep-seen", "--allow", "one")
+    best = printed("recommend", "run", "store", "--users", typed, "-k", 2, "--keep-seen", "--allow", "one")
     assert best["user_id"].to_list() == asked
     assert set(best["item_id"].cast(pl.String)) == {str(items[2])}
-    assert rows("recommend", "run", "store", "--users", "ids", "-k", 1)["user_id"].to_list() == asked
+    assert printed("recommend", "run", "store", "--users", "ids", "-k", 1)["user_id"].to_list() == asked
     # One odd id, typed: with all of its commas and blanks it is one, and no list.
-    single = rows("recommend", "run", "store", "--users", users[3], "-k", 1)
+    single = printed("recommend", "run", "store", "--users", users[3], "-k", 1)
     assert single["user_id"].to_list() == asked[:1]
     usermodel("embed", "run", "store", "-o", "all")
     usermodel("index", "all", "-o", "people", "--of", "users")
     for given in (typed, "ids"):
-        assert rows("similar", "people", "--users", given, "-k", 1)["user_id"].to_list() == asked
+        assert printed("similar", "people", "--users", given, "-k", 1)["user_id"].to_list() == asked
     receipts = json.loads(usermodel("forget", "store", "all", "people", "--users", "ids", "--json")[0])
     assert [receipt["found"] for receipt in receipts["receipts"]] == [2, 2, 2]

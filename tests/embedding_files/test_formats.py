@@ -114,7 +114,7 @@ def test_the_loss_by_hand():
     }
     turned = Loss()
     turned.add(np.array([[1.0, 0.0]]), store(np.array([[1.0, 1.0]]), "float32"))
-    turned.merge(loss.facts())
+    turned.add(np.array([[3.0, 4.0], [2.0, 0.0]]), store(np.array([[3.0, 4.0], [1.0, 0.0]]), "float32"))
     assert turned.facts()["min_cosine"] == pytest.approx(0.5**0.5, abs=1e-8)
     assert turned.facts()["mean_cosine"] == pytest.approx((2 + 0.5**0.5) / 3, abs=1e-8)
     assert turned.facts()["max_relative_error"] == 1.0
