@@ -8,8 +8,9 @@ import torch
 
 from usermodel.errors import ConfigError
 from usermodel.events.readers import read_events
+from usermodel.metrics.presets import PRESETS
 from usermodel.store.build import build_store
-from usermodel.tasks.next_item import NextItem
+from usermodel.tasks.next_item import METRICS, NextItem
 
 # RecBole 1.2.1 (SASRec, leave-one-out, full ranking).
 RECBOLE = {
@@ -133,7 +134,13 @@ def test_a_preset_refuses_what_its_tool_lacks_before_anything_is_scored():
     with pytest.raises(ConfigError, match=r"'novelty@10', which RecBole 1\.2\.1 does not define"):
         NextItem(metrics=("ndcg@10", "novelty@10"), as_="recbole")
     with pytest.raises(ConfigError, match="mrr needs a cut-off there, such as mrr@10"):
-        NextItem(as_="rectools")
+        NextItem(metrics=("mrr",), as_="rectools")
+
+
+@pytest.mark.parametrize("tool", PRESETS)
+def test_the_default_metrics_are_ones_that_the_tool_has(tool):
+    assert NextItem(as_=tool).metrics == (*METRICS[:-1], "mrr" if tool == "bars" else "mrr@10")
+    assert NextItem().metrics == METRICS
 
 
 def test_ties_are_the_mean_over_orders_in_a_preset_too(store):

@@ -109,12 +109,15 @@ def preset_of(name: PresetName | None) -> Preset:
     return PRESETS[name]
 
 
+def always_cuts(name: PresetName | None) -> bool:
+    """Whether every metric of the tool has a cut-off."""
+    return name in _ALWAYS_CUT
+
+
 def require(name: PresetName | None, metric: Metric) -> None:
     """Raise `ConfigError` unless the tool has the metric."""
     preset = preset_of(name)
-    if name is None or (
-        metric.kind in preset.names and not (metric == Metric("mrr") and name in _ALWAYS_CUT)
-    ):
+    if name is None or (metric.kind in preset.names and not (metric == Metric("mrr") and always_cuts(name))):
         return
     has = ", ".join(f"{ours} ({theirs})" for ours, theirs in preset.names.items())
     found = f"{str(metric)!r}, which {preset.tool.partition(',')[0].partition(':')[0]} does not define"

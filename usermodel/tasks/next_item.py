@@ -21,7 +21,7 @@ from usermodel.metrics.names import Metric, parse
 from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.per_user import PerUser
 from usermodel.metrics.popularity import ItemPopularity, repeats
-from usermodel.metrics.presets import PresetName, preset_of, require
+from usermodel.metrics.presets import PresetName, always_cuts, preset_of, require
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.protocol import TaskCard, TaskResult
@@ -48,8 +48,8 @@ class NextItem:
         part: ``test`` or ``valid``.
         split: Which event of a user is the target.
         max_history: Events the encoder reads; seen items are those of the whole history all the same.
-        metrics: Names: ``hit recall ndcg map mrr coverage novelty arp popularity_bias`` with ``@k``, ``mrr auc gauc``
-            without.
+        metrics: Names: ``hit recall ndcg map mrr coverage novelty arp popularity_bias`` with ``@k``, ``mrr auc gauc`` without.
+            Unless named, hit and ndcg at 5, 10 and 20, and mrr, or mrr@10 where a preset has none without a cut-off.
         by: Breakdowns: ``history-length``, ``popularity``. See `usermodel.metrics.groups`.
         as_: Whose definitions: ``recbole``, ``rectools``, ``bars``; None means ours. See `usermodel.metrics.presets`.
         interval: ``bootstrap`` or ``normal``. See `usermodel.metrics.intervals`.
@@ -70,6 +70,8 @@ class NextItem:
     n_items: int | None = None
 
     def __post_init__(self) -> None:
+        if self.metrics is METRICS and always_cuts(self.as_):
+            object.__setattr__(self, "metrics", (*METRICS[:-1], "mrr@10"))
         if not self.metrics:
             raise ConfigError(
                 "metrics", expected="at least one", found="none", do="Name some, or none at all."
