@@ -27,7 +27,7 @@ from usermodel.encoders.catalogue import (
     require_columns,
     require_effect,
 )
-from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule, new_mask_token
 from usermodel.errors import ConfigError
 from usermodel.nn.attention import SelfAttention
 from usermodel.nn.blocks import Activation, Block, FeedForward, NormPlace, Residual
@@ -160,6 +160,7 @@ class Transformer(EncoderModule):
         self.norm_out = make_norm(config.norm_kind, config.dim) if config.norm == "pre" else nn.Identity()
         self.pooling = Pooling(config.readout, config.dim)
         self._initialise(config.init_std)
+        self.mask_token = new_mask_token(config.mask_token, config.dim, config.init_std)
 
     def _initialise(self, std: float) -> None:
         for module in self.modules():
@@ -214,7 +215,7 @@ class Transformer(EncoderModule):
         order = torch.argsort(batch.lengths, stable=True)
         batch = batch.take(order)
         layout, qkv = Layout.in_order(batch.lengths), None
-        if table is None:
+        if table is None or batch.masked is not None:
             x = self._inputs(batch)
         else:
             require_known(batch.item_index, self.n_items)
@@ -244,6 +245,7 @@ class Transformer(EncoderModule):
         x = self.items(batch.item_index)
         if self.item_features is not None:
             x = x + self.item_features(batch.item_index)
+        x = self.hide(x, batch)
         if self.inputs is not None:
             x = self.inputs(x, batch)
         if self.places is not None:
