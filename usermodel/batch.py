@@ -24,6 +24,8 @@ class JaggedBatch:
         offsets: Starts at 0, never falls, ends at the number of events.
         features: Further columns of the store by name, one value an event: numbers, or codes with 0 = no value.
         masked: Events whose item the encoder must not see: it reads its mask token instead; None means none.
+        partner: For each user another history that belongs to the example, as `Examples.partners` says; None means none.
+            Encoders do not look at it.
     """
 
     item_index: Int64[Tensor, " events"]
@@ -31,6 +33,7 @@ class JaggedBatch:
     offsets: Int64[Tensor, " users+1"]
     features: dict[str, Shaped[Tensor, " events"]] = field(default_factory=dict)
     masked: Bool[Tensor, " events"] | None = None
+    partner: JaggedBatch | None = None
 
     @property
     def n_users(self) -> int:
@@ -94,6 +97,14 @@ class JaggedBatch:
         keep = ~last
         following = torch.roll(self.item_index, -1)
         return self.select(keep), following[keep]
+
+    def without_last(self) -> tuple[JaggedBatch, Int64[Tensor, " filled"]]:
+        """Histories without their last event, and the item of that event; users without events are left out."""
+        filled = torch.nonzero(self.lengths).squeeze(1)
+        batch = self.take(filled)
+        last = torch.zeros(batch.n_events, dtype=torch.bool, device=filled.device)
+        last[batch.offsets[1:] - 1] = True
+        return batch.select(~last), batch.item_index[last]
 
     @staticmethod
     def join(batches: Sequence[JaggedBatch]) -> JaggedBatch:

@@ -1,6 +1,7 @@
 """What every view owes: found by walking the package, checked on random batches."""
 
 import importlib
+import itertools
 import json
 import pkgutil
 
@@ -50,7 +51,7 @@ def users_of(batch) -> list[tuple]:
         strict=True,
     )
     rows, borders = list(rows), batch.offsets.tolist()
-    return [tuple(rows[a:b]) for a, b in zip(borders[:-1], borders[1:], strict=True)]
+    return [tuple(rows[a:b]) for a, b in itertools.pairwise(borders)]
 
 
 def test_the_walk_finds_them():

@@ -10,6 +10,7 @@ from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
+from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -70,8 +71,9 @@ class NextItem(Objective):
         """The loss that ``auto`` chose, and its negatives."""
         return self.loss.facts()
 
-    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore) -> None:
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Let the sampler follow the encoder."""
+        del examples
         if self.loss.negatives is not None:
             self.loss.negatives.refresh(encoder, store)
 

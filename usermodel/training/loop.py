@@ -133,10 +133,10 @@ class Loop:
 
     def _train_epoch(self, report: OnProgress) -> int:
         """Take the steps of an epoch that are still to do; returns its events."""
+        examples, batches = self._epoch(self.state.epoch)
         if self.state.batch == 0:
             torch.manual_seed(step_seed(self.config.seed, self.state.step))
-            self.objective.on_epoch_start(self.encoder, self.store)
-        examples, batches = self._epoch(self.state.epoch)
+            self.objective.on_epoch_start(self.encoder, self.store, examples)
         self.modules.train()
         total = int(examples.lengths.sum())
         done = sum(int(examples.lengths[rows].sum()) for rows in batches[: self.state.batch])
@@ -225,7 +225,9 @@ class Loop:
             self._log({"step/loss": loss, "step/learning_rate": rate}, state.step)
 
     def _forward(self, examples: Examples) -> ObjectiveOutput:
-        batch = self.read(examples)
+        batch, partners = self.read(examples), examples.partners()
+        if partners is not None:
+            batch = replace(batch, partner=self.read(partners))
         with products(bf16=self.bf16, device=self.fabric.device, dim=self.encoder.dim):
             output: ObjectiveOutput = self.objective(self.encoder, batch)
         return output
