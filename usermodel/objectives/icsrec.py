@@ -10,6 +10,7 @@ from functools import partial
 from pydantic import Field, model_validator
 
 from usermodel.batch import JaggedBatch
+from usermodel.encoders.encode import encode
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.info_nce import Similarity, info_nce
 from usermodel.losses.softmax import full_softmax
@@ -85,7 +86,8 @@ class Icsrec(Objective):
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Cluster all pieces without their targets."""
         if self.intents is not None:
-            self.intents.fit(encoder, store, examples.shortened())
+            pieces = examples.shortened().thinned(self.intents.most_points)
+            self.intents.fit(encode(encoder, store, pieces))
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """The last event of each history is its target; without a partner a history is its own, under another dropout."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Final
+
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
+from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from usermodel.ann.kmeans import kmeans
-from usermodel.encoders.encode import encode
-from usermodel.encoders.protocol import EncoderModule
-from usermodel.sampling.protocol import Examples
-from usermodel.store.sequence_store import SequenceStore
 
 #: Vectors for each cluster, at most, as in ICSRec's released code; more are thinned out evenly.
-POINTS_A_CLUSTER = 4096
+POINTS_A_CLUSTER: Final = 4096
 
 
 class Intents(nn.Module):
@@ -36,15 +34,18 @@ class Intents(nn.Module):
         self.centroids: Tensor
         self.fitted: Tensor
 
-    def fit(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
-        """Encode the slices of ``examples`` without dropout, and cluster what comes out; nothing without examples."""
-        most = POINTS_A_CLUSTER * len(self.centroids)
-        if len(examples) > most:
-            examples = examples.take(np.linspace(0, len(examples) - 1, most).astype(np.int64))
-        if not len(examples):
+    @property
+    def most_points(self) -> int:
+        """So many vectors are enough for a fit."""
+        return POINTS_A_CLUSTER * len(self.centroids)
+
+    def fit(self, vectors: Float32[ndarray, "n dim"]) -> None:
+        """Cluster vectors, or about `most_points` of them, spread evenly; nothing without any."""
+        if not len(vectors):
             return
+        vectors = vectors[:: max(1, len(vectors) // self.most_points)]
         start = self.centroids.cpu().numpy() if bool(self.fitted) else None
-        found = kmeans(encode(encoder, store, examples), len(self.centroids), start=start, restarts=5)
+        found = kmeans(vectors, len(self.centroids), start=start, restarts=5)
         self.centroids.copy_(torch.from_numpy(found))
         self.fitted.fill_(True)
 

@@ -47,12 +47,17 @@ class NextItemConfig(ObjectiveConfig):
         Raises:
             ConfigError: The encoder sees later events, among which are the targets; or the loss needs a sampler.
         """
-        if not encoder.causal:
-            do = "Set encoder.causal=true, or choose an objective for bidirectional encoders."
-            expected, found = "a causal encoder for next-item training", "causal=false"
-            raise ConfigError("encoder.causal", expected=expected, found=found, do=do)
+        require_causal(encoder)
         n, t = self.n_negatives, self.calibration
         return NextItem(ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t))
+
+
+def require_causal(encoder: EncoderModule) -> None:
+    """Raise `ConfigError` if an encoder sees later events: targets are among them."""
+    if not encoder.causal:
+        do = "Set encoder.causal=true, or choose an objective for bidirectional encoders."
+        expected, found = "a causal encoder for next-item training", "causal=false"
+        raise ConfigError("encoder.causal", expected=expected, found=found, do=do)
 
 
 class NextItem(Objective):

@@ -76,6 +76,10 @@ class Examples:
         """The same examples, each with another slice that belongs to it."""
         return dataclasses.replace(self, partner_start=start, partner_stop=stop)
 
+    def thinned(self, most: int) -> Examples:
+        """Every n-th example, so that at most ``most`` are left."""
+        return self if len(self) <= most else self.take(np.arange(0, len(self), -(-len(self) // most)))
+
     def shortened(self) -> Examples:
         """The slices without their last event, which is a target; without partners."""
         stop = np.maximum(self.stop - 1, self.start)
