@@ -21,5 +21,5 @@ def adaptssr() -> Recipe:
             attention_dropout=0.1,
         ),
         objective=AdaptSsrConfig(),
-        training=TrainingConfig(batch_users=128, learning_rate=2e-4, max_epochs=20, patience=20),
+        training=TrainingConfig(batch_users=128, learning_rate=2e-4, max_epochs=20, monitor="none"),
     )

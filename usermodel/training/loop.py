@@ -252,7 +252,11 @@ class Loop:
         row |= {"learning_rate": now.learning_rate, "seconds": round(state.seconds, 3)}
         state.batch, state.loss_sum, state.n_targets, state.part_sums = 0, 0.0, 0, {}
         last = state.epoch == config.max_epochs or self._out_of_steps()
-        if last or state.epoch % config.validate_every == 0:
+        if config.monitor == "none":
+            if last:
+                with self.ema.applied():
+                    self._keep()
+        elif last or state.epoch % config.validate_every == 0:
             # A validation that draws numbers draws the same ones after a resume.
             torch.manual_seed(step_seed(config.seed, state.step))
             with self.ema.applied():
@@ -279,9 +283,14 @@ class Loop:
             raise NumericError(monitor, expected="a finite metric", found=found, do="Look at the validation.")
         schedule.count(self.config, state, value)
         if state.best is None or value > state.best:
-            state.best, state.best_epoch = value, state.epoch
-            weights = self.encoder.state_dict()
-            self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+            state.best = value
+            self._keep()
+
+    def _keep(self) -> None:
+        """Remember the encoder's weights as those of the finished run."""
+        self.state.best_epoch = self.state.epoch
+        weights = self.encoder.state_dict()
+        self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
 
 
 def seed_all(seed: int, device: torch.device) -> None:

@@ -11,7 +11,7 @@ from numpy import ndarray
 from usermodel.embedding_table import DotScorer
 from usermodel.encoders.encode import batches, encode
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import DataError, NumericError
+from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.events.splits import Split
 from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.ranking import Ranks
@@ -36,10 +36,24 @@ def agree(team: Team, store: SequenceStore, split: Split, recipe: Recipe, own: V
         own: The caller's validation, at rank 0; only that rank has it, and it may do anything. None means
             `next_item_validation`, at all ranks.
     """
-    if team.share(own is None):
-        monitor = recipe.training.monitor
+    monitor = recipe.training.monitor
+    if team.share(own is None) and monitor != "none":
         return next_item_validation(store, split, recipe.encoder.max_history, monitor, team)
     return own or (lambda _: {})
+
+
+def require_possible(store: SequenceStore, split: Split, monitor: str, own: Validate | None) -> None:
+    """Raise unless there is something to validate, or nothing is to be validated.
+
+    Raises:
+        ConfigError: A validation of the caller's, and ``monitor=none``.
+        DataError: The split leaves no validation target.
+    """
+    if monitor != "none" and own is None:
+        require_targets(store, split)
+    if monitor == "none" and own is not None:
+        expected, do = "a metric of validate", "Name one, or drop validate."
+        raise ConfigError("training.monitor", expected=expected, found="none", do=do)
 
 
 def require_targets(store: SequenceStore, split: Split) -> None:
