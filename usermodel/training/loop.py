@@ -252,11 +252,7 @@ class Loop:
         row |= {"learning_rate": now.learning_rate, "seconds": round(state.seconds, 3)}
         state.batch, state.loss_sum, state.n_targets, state.part_sums = 0, 0.0, 0, {}
         last = state.epoch == config.max_epochs or self._out_of_steps()
-        if config.monitor == "none":
-            if last:
-                with self.ema.applied():
-                    self._keep()
-        elif last or state.epoch % config.validate_every == 0:
+        if last or state.epoch % config.validate_every == 0:
             # A validation that draws numbers draws the same ones after a resume.
             torch.manual_seed(step_seed(config.seed, state.step))
             with self.ema.applied():
@@ -274,6 +270,9 @@ class Loop:
 
     def _compare(self) -> None:
         state, monitor = self.state, self.config.monitor
+        if monitor == "none":
+            self._keep()
+            return
         if monitor not in state.metrics:
             found, do = ", ".join(state.metrics) or "none", "Choose one of these."
             raise ConfigError("training.monitor", expected="a metric of the validation", found=found, do=do)
