@@ -63,7 +63,9 @@ def test_groups_are_of_equal_size_and_disjoint(n, size, shape):
 def test_the_terms_by_hand(make_batch):
     """Few enough prefixes for one group; of each label two, so that the partner is certain."""
     encoder = encoder_of()
-    objective = PackedIntentsConfig(coarse=0.3, fine=0.2, clusters=3, temperature=0.5).build(encoder)
+    objective = PackedIntentsConfig(
+        coarse=0.3, fine=0.2, clusters=3, temperature=0.5, second_pass=False
+    ).build(encoder)
     objective.intents.fit(np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32))
     output = objective(encoder, make_batch([1, 5, 6, 7], [2, 6, 5, 8]))
     h = encoder(make_batch([1, 5, 6], [2, 6, 5])).events
@@ -71,7 +73,7 @@ def test_the_terms_by_hand(make_batch):
     first, second = h[[0, 1, 3, 4]], h[[4, 3, 1, 0]]
     coarse = info_nce(first, second, target[[0, 1, 3, 4]], temperature=0.5, similarity="cosine")
     number = torch.cdist(h, objective.intents.centroids).argmin(1)
-    fine = info_nce(h, objective.intents.prototypes(number), number, temperature=0.5, similarity="cosine")
+    fine = info_nce(h, objective.intents.prototypes(number), number)
     softmax = full_softmax(h, encoder.item_vectors(), target - 1)
     torch.testing.assert_close(output.parts["coarse"], coarse.detach())
     torch.testing.assert_close(output.parts["fine"], fine.detach())
@@ -81,10 +83,23 @@ def test_the_terms_by_hand(make_batch):
 
 def test_no_two_prefixes_share_a_target(make_batch):
     encoder = encoder_of()
-    output = PackedIntentsConfig(fine=0).build(encoder)(encoder, make_batch([1, 2, 3], [4, 5, 6]))
+    objective = PackedIntentsConfig(fine=0, second_pass=False).build(encoder)
+    output = objective(encoder, make_batch([1, 2, 3], [4, 5, 6]))
     output.loss.backward()
     assert output.parts["coarse"].item() == 0
     assert torch.isfinite(encoder.items.weight.grad).all()
+
+
+def test_a_second_pass_gives_the_other_side_and_makes_nobody_alone(make_batch):
+    encoder = encoder_of(dropout=0.3)
+    seen = []
+    encoder.register_forward_hook(lambda module, args, out: seen.append(out.events))
+    output = PackedIntentsConfig(fine=0).build(encoder)(encoder, make_batch([1, 5, 6, 7], [2, 6, 5, 8]))
+    h, g = seen
+    assert not torch.equal(h, g)
+    target, partner = torch.tensor([5, 6, 7, 6, 5, 8]), [4, 3, 2, 1, 0, 5]
+    wanted = info_nce(h, g[partner], target, temperature=0.1, similarity="cosine")
+    torch.testing.assert_close(output.parts["coarse"], wanted.detach())
 
 
 def test_options_without_effect_are_refused():
@@ -92,6 +107,8 @@ def test_options_without_effect_are_refused():
         PackedIntentsConfig(coarse=0, fine=0)
     with pytest.raises(ValueError, match="n_negatives only"):
         PackedIntentsConfig(loss="softmax", n_negatives=3)
+    with pytest.raises(ValueError, match="second_pass only"):
+        PackedIntentsConfig(coarse=0, second_pass=True)
     with pytest.raises(ConfigError, match="causal"):
         PackedIntentsConfig().build(encoder_of(causal=False))
 

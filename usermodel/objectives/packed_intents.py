@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -31,24 +29,30 @@ class PackedIntentsConfig(ObjectiveConfig):
         coarse: Weight of the contrast of prefixes with the same target item; 0 leaves it out.
         fine: Weight of the contrast with the centroid of each prefix's cluster; 0 leaves it out.
         clusters: Clusters, should ``fine`` not be 0.
-        temperature: Divides similarities.
-        similarity: ``cosine`` of prefixes, or ``dot``.
+        temperature: Divides the similarities of the coarse contrast; those of the fine one are dot products as they are.
+        similarity: Of the coarse contrast: ``cosine``, or ``dot``.
+        second_pass: The other side of the coarse contrast comes from a second pass, under dropout of its own, and a prefix
+            that shares its target with no other is its own partner. Without it both sides come from the pass that predicts,
+            and such a prefix takes no part.
         group: Prefixes contrasted with each other, about; the rest of the batch is no negative.
     """
 
     loss: LossName = "auto"
     n_negatives: int | None = Field(default=None, ge=1)
     coarse: float = Field(default=0.1, ge=0)
-    fine: float = Field(default=0.1, ge=0)
+    fine: float = Field(default=0.02, ge=0)
     clusters: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.1, gt=0)
     similarity: Similarity = "cosine"
+    second_pass: bool = True
     group: int = Field(default=256, ge=2)
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> PackedIntentsConfig:
         if not (self.coarse or self.fine):
             raise ValueError("coarse or fine above 0; without both it is NextItemConfig")
+        if not self.coarse and "second_pass" in self.model_fields_set and self.second_pass:
+            raise ValueError("second_pass only with coarse above 0, got coarse=0")
         if self.loss == "softmax" and self.n_negatives is not None:
             raise ValueError("n_negatives only with a loss that draws negatives, got loss=softmax")
         return self
@@ -69,16 +73,17 @@ class PackedIntentsConfig(ObjectiveConfig):
 
 
 class PackedIntents(Objective):
-    """``L = L_next + coarse * NCE(h_t, h_t', y_t) + fine * NCE(h_t, c_k(t), k(t))`` over all prefixes t of the batch.
+    """``L = L_next + coarse * NCE(h_t, g_t', y_t) + fine * NCE(h_t, c_k(t), k(t))`` over all prefixes t of the batch.
 
-    ``h_t`` is the vector after event t, ``y_t`` the item that follows, t' another prefix of the batch with the same target,
-    drawn at random, ``c_k(t)`` the nearest centroid, of length 1; NCE is `info_nce` within random groups of prefixes, in which
-    equal labels are no negatives. A prefix whose target nobody else in the batch has takes no part in the coarse contrast.
+    ``h_t`` is the vector after event t, ``g`` the same under another dropout mask, ``y_t`` the item that follows, t' another
+    prefix of the batch with the same target, drawn at random, or t itself if there is none; ``c_k(t)`` is the nearest centroid,
+    of length 1. NCE is `info_nce` within random groups of prefixes, in which equal labels are no negatives.
 
     The intents of ICSRec (Qin et al. 2024, arXiv:2310.14318; `Icsrec` is the released form) without a pass for each piece.
-    Deviations: both sides of the coarse contrast come from the pass that also predicts; partners are drawn from the batch
-    instead of being fixed; similarities are cosines, because with dot products of unnormalised vectors next-item training
-    starts far slower; one term per prefix in the fine contrast instead of two, the other side's being another prefix's own.
+    Deviations: prefixes of the whole batch, with partners drawn from it, in place of pieces with fixed partners; two passes,
+    where the released code has three; cosines in the coarse contrast, because dot products of vectors that are not normalised
+    slow the first epochs down; one term per prefix in the fine contrast instead of two, the other side's being another
+    prefix's own.
     """
 
     def __init__(self, config: PackedIntentsConfig, loss: ItemLoss, dim: int) -> None:
@@ -106,19 +111,40 @@ class PackedIntents(Objective):
         events = encoder(inputs).events
         loss = self.loss(encoder, events, target)
         parts = {self.loss.name: loss.detach()}
-        nce = partial(info_nce, temperature=config.temperature, similarity=config.similarity)
         if config.coarse:
-            partner = other_with_same_label(target)
-            rows = _groups(torch.nonzero(partner >= 0).squeeze(1), config.group)
-            coarse = nce(events[rows], events[partner[rows]], target[rows])
+            coarse = self._coarse(encoder, inputs, target, events)
             loss, parts["coarse"] = loss + config.coarse * coarse, coarse.detach()
         if self.intents is not None:
             rows = _groups(torch.arange(len(target), device=target.device), config.group)
             number = self.intents.of(events)
             prototypes = self.intents.prototypes(number).to(events.dtype)
-            fine = nce(events[rows], prototypes[rows], number[rows])
+            fine = info_nce(events[rows], prototypes[rows], number[rows])
             loss, parts["fine"] = loss + config.fine * fine, fine.detach()
         return ObjectiveOutput(loss, len(target), parts)
+
+    def _coarse(
+        self,
+        encoder: EncoderModule,
+        inputs: JaggedBatch,
+        target: Tensor,
+        events: Float[Tensor, "prefixes dim"],
+    ) -> Float[Tensor, ""]:
+        """The contrast of prefixes with the same target."""
+        config = self.config
+        partner, own = other_with_same_label(target), torch.arange(len(target), device=target.device)
+        if config.second_pass:
+            others, rows = encoder(inputs).events, own
+            partner = torch.where(partner < 0, own, partner)
+        else:
+            others, rows = events, torch.nonzero(partner >= 0).squeeze(1)
+        rows = _groups(rows, config.group)
+        return info_nce(
+            events[rows],
+            others[partner[rows]],
+            target[rows],
+            temperature=config.temperature,
+            similarity=config.similarity,
+        )
 
 
 def other_with_same_label(label: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
