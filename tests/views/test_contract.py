@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import usermodel.views
 from usermodel.batch import JaggedBatch
+from usermodel.errors import ConfigError
 from usermodel.views.protocol import ViewConfig
+from usermodel.views.similar import SIMILAR, without_similar
 
 HISTORIES = st.lists(st.lists(st.integers(1, 40), max_size=12), min_size=1, max_size=8)
 
@@ -38,7 +40,8 @@ contract = pytest.mark.parametrize("view", implementations(), ids=lambda view: t
 def make(histories) -> JaggedBatch:
     items = torch.tensor([item for history in histories for item in history], dtype=torch.int64)
     offsets = torch.tensor([0, *map(len, histories)]).cumsum(0)
-    return JaggedBatch(items, torch.arange(len(items)) * 10, offsets, {"price": items * 3})
+    columns = {"price": items * 3, SIMILAR: items + 100}
+    return JaggedBatch(items, torch.arange(len(items)) * 10, offsets, columns)
 
 
 def users_of(batch) -> list[tuple]:
@@ -56,7 +59,7 @@ def users_of(batch) -> list[tuple]:
 
 def test_the_walk_finds_them():
     names = {type(view).__name__ for view in implementations()}
-    assert names >= {"Crop", "Mask", "OneOf", "Reorder"}
+    assert names >= {"ByLength", "Crop", "Insert", "Mask", "OneOf", "Reorder", "Substitute"}
 
 
 @contract
@@ -115,4 +118,20 @@ def test_hiding_is_announced(view):
 @pytest.mark.parametrize("histories", [[[]], [[], []], [[3]], [[3], []]], ids=str)
 def test_the_smallest_histories(view, histories):
     out = view(make(histories))
-    assert out.lengths.tolist() == [len(history) for history in histories]
+    assert out.n_users == len(histories)
+    for history, user in zip(histories, users_of(out), strict=True):
+        # Before a lone event there is room for a similar item; nothing else can happen to it.
+        assert [row[0] for row in user if row[0] <= 40] in (
+            [history, []] if view.reads_similar else [history]
+        )
+        assert len(user) <= 2 * len(history)
+
+
+@contract
+def test_a_view_that_reads_similar_items_says_so(view):
+    batch = without_similar(make([list(range(1, 11))] * 50))
+    if view.reads_similar:
+        with pytest.raises(ConfigError, match="which items are similar"):
+            view(batch)
+    else:
+        assert view(batch).n_users == 50

@@ -28,6 +28,11 @@ class OneOf(ViewConfig):
         """See `ViewConfig.masks`."""
         return any(view.masks for view in self.views)
 
+    @property
+    def reads_similar(self) -> bool:
+        """See `ViewConfig.reads_similar`."""
+        return any(view.reads_similar for view in self.views)
+
     def applied(self, batch: JaggedBatch, chosen: Bool[Tensor, " users"]) -> JaggedBatch:
         """See `ViewConfig.applied`."""
         fits = torch.stack([view.fits(batch.lengths) for view in self.views])

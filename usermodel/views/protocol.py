@@ -22,6 +22,11 @@ class ViewConfig(Config):
         """Whether it hides items, so that the encoder needs a mask token."""
         return False
 
+    @property
+    def reads_similar(self) -> bool:
+        """Whether it puts in similar items, so that batches must say which: see `usermodel.views.similar`."""
+        return False
+
     def applied(self, batch: JaggedBatch, chosen: Bool[Tensor, " users"]) -> JaggedBatch:
         """The batch with the histories of ``chosen`` users augmented, and all others as they were."""
         raise NotImplementedError
