@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.sampling.test_contract import FakeStore
+from usermodel.batch import collate
 from usermodel.encoders.transformer import Transformer, TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.events.splits import LeaveLastOutConfig
@@ -108,19 +108,20 @@ def test_a_weight_of_0_leaves_its_term_out(make_batch):
         IclrecConfig(sequence=0.0, intent=0.0)
 
 
-def test_each_epoch_clusters_the_histories_without_their_last_event():
-    # Two events of each are held out; of the rest the last one is a target.
-    store = FakeStore([list(range(n)) for n in (5, 4, 6)])
+def test_each_epoch_clusters_the_histories_without_their_last_event(make_store):
+    """With as many clusters as histories, centroids are the user vectors themselves."""
+    store = make_store([1, 2, 3, 4, 5], [6, 7, 8, 9], [1, 2, 3, 4, 5, 6])
     split = store.split(LeaveLastOutConfig())
     examples = AllPositionsConfig().sample(store, split, max_history=8, rng=np.random.default_rng(0))
-    encoder, fitted = build(), []
-    objective = IclrecConfig().build(encoder)
-    objective.intents.fit = lambda *given: fitted.append(given)
+    encoder = build()
+    objective = IclrecConfig(clusters=3).build(encoder)
     objective.on_epoch_start(encoder, store, examples)
-    ((with_encoder, on_store, slices),) = fitted
-    assert (with_encoder is encoder, on_store is store) == (True, True)
-    assert slices.start.tolist() == [0, 5, 9]
-    assert slices.stop.tolist() == [2, 6, 12]
+    # Two events of each are held out, and the last of the rest is a target. Histories may stand in any order.
+    batch = collate(store, examples.shortened())
+    assert sorted(batch.lengths.tolist()) == [1, 2, 3]
+    vectors = encoder.eval()(batch).users
+    torch.testing.assert_close(objective.intents.centroids, vectors.detach(), atol=1e-5, rtol=1e-5)
+    assert objective.intents.of(vectors).tolist() == [0, 1, 2]
 
 
 def test_what_cannot_be_is_refused():

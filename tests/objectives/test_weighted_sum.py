@@ -1,16 +1,19 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
+from usermodel.events.splits import LeaveLastOutConfig
 from usermodel.negatives.uniform import Uniform
 from usermodel.objectives.icsrec import IcsrecConfig
 from usermodel.objectives.masked_item import MaskedItemConfig
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.weighted_sum import Term, WeightedSumConfig
 from usermodel.recipes.catalog import parse_assignments
+from usermodel.sampling.all_positions import AllPositionsConfig
 from usermodel.training.recipe import Recipe
 
 HISTORIES = [[3, 1, 4, 1], [5], [2, 6], [], [9, 9, 9, 8, 7]]
@@ -75,8 +78,10 @@ def test_terms_can_be_given_on_a_command_line():
         Term(weight=0.5),
         Term(name="b", objective=IcsrecConfig(fine=0.0)),
     )
-    with pytest.raises(ConfigError, match=r"objective\.terms"):
-        Recipe().override(given).override({"objective.terms.0.weight": 2.0})
+    changed = Recipe().override(given).override({"objective.terms.1.weight": 2.0})
+    assert [term.weight for term in changed.objective.terms] == [0.5, 2.0]
+    with pytest.raises(ConfigError, match=r"objective\.terms\.1\.wieght.*Did you mean 'weight'"):
+        changed.override({"objective.terms.1.wieght": 2.0})
 
 
 def test_partners_and_negatives_are_wanted_if_one_term_wants_them(encoder):
@@ -95,12 +100,14 @@ def test_partners_and_negatives_are_wanted_if_one_term_wants_them(encoder):
         both.build(encoder)
 
 
-def test_each_term_hears_of_the_epoch(encoder):
-    objective, heard = BOTH.build(encoder), []
+def test_each_term_hears_of_the_epoch(encoder, make_store):
+    objective, heard, store = BOTH.build(encoder), [], make_store([1, 2, 3, 4, 5], [6, 7, 8, 9])
+    split = store.split(LeaveLastOutConfig())
+    examples = AllPositionsConfig().sample(store, split, max_history=8, rng=np.random.default_rng(0))
     for term in objective.objectives:
         term.on_epoch_start = lambda *given, term=term: heard.append((term, given))
-    objective.on_epoch_start("encoder", "store", "examples")
-    assert heard == [(term, ("encoder", "store", "examples")) for term in objective.objectives]
+    objective.on_epoch_start(encoder, store, examples)
+    assert heard == [(term, (encoder, store, examples)) for term in objective.objectives]
 
 
 def test_equal_names_are_refused():

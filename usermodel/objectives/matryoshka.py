@@ -41,7 +41,7 @@ class MatryoshkaConfig(ObjectiveConfig):
     Attributes:
         objective: Any.
         sizes: Beside the whole encoder; None means one layer less at half the width and two less at a quarter, one layer at
-            least. On a command line they are given as a whole: ``objective.sizes=[{"width": 16, "layers": 1}]``.
+            least. On a command line: ``objective.sizes=[{"width": 16, "layers": 1}]``.
         distillation: Weight of each size's distance from the scores of the whole encoder; 0 leaves it out.
     """
 
@@ -131,7 +131,7 @@ class Matryoshka(Objective):
         """Sum over sizes, mean over users and passes."""
         total, n = passes.item_vectors()[:0].sum(), 0
         for one in passes.kept:
-            items = passes.item_vectors(one.batch.item_index.unique())
+            items = passes.item_vectors(torch.unique(one.batch.item_index))
             wanted = (one.depths[-1].users @ items.T).detach().softmax(1)
             n += one.batch.n_users
             for layers, width in self.sizes[1:]:

@@ -39,10 +39,11 @@ class Term(Config):
 
 
 class WeightedSumConfig(ObjectiveConfig):
-    """What is added up. On a command line ``terms`` is given as a whole, as JSON: its parts have no keys of their own.
+    """What is added up.
 
     Attributes:
-        terms: Objectives and their weights; no two of the same name.
+        terms: Objectives and their weights; no two of the same name. Their keys have numbers, such as
+            ``objective.terms.0.weight``; other terms are given as a whole, as JSON.
     """
 
     terms: tuple[Term, ...] = Field(default=(Term(),), min_length=1)
