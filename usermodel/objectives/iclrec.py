@@ -9,6 +9,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from torch import Tensor
 
 from usermodel.batch import JaggedBatch
+from usermodel.encoders.encode import encode
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.info_nce import Similarity, info_nce
 from usermodel.negatives.protocol import NegativeSampler
@@ -104,7 +105,8 @@ class Iclrec(Objective):
         if self.loss.negatives is not None:
             self.loss.negatives.refresh(encoder, store)
         if self.intents is not None:
-            self.intents.fit(encoder, store, examples.shortened())
+            histories = examples.shortened().thinned(self.intents.most_points)
+            self.intents.fit(encode(encoder, store, histories))
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Histories without an event to predict are left out."""
