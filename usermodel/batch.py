@@ -90,6 +90,11 @@ class JaggedBatch:
         ends = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
         return self.rows(keep, ends[self.offsets])
 
+    def latest(self, n: int) -> JaggedBatch:
+        """At most ``n`` events of each user, the latest ones."""
+        owner = self.user_of_event
+        return self.select(self.position >= self.lengths[owner] - n)
+
     def shifted(self) -> tuple[JaggedBatch, Int64[Tensor, " inputs"]]:
         """Inputs and targets of next-item training: all but the last event of each user, and the event after each."""
         last = torch.zeros(self.n_events, dtype=torch.bool, device=self.item_index.device)

@@ -52,8 +52,13 @@ class Encoder(Protocol):
 
 
 class EncoderModule(nn.Module):
-    """Base of encoders that are torch modules: the protocol's facts, and one item table that embeds and scores (tied)."""
+    """Base of encoders that are torch modules: the protocol's facts, and one item table that embeds and scores (tied).
 
+    Attributes:
+        n_depths: How many of them `depths` gives.
+    """
+
+    n_depths: int = 1
     n_items: int
     dim: int
     max_history: int
@@ -90,6 +95,13 @@ class EncoderModule(nn.Module):
     def forward(self, batch: JaggedBatch) -> Encoded:
         """See `Encoder.__call__`."""
         raise NotImplementedError
+
+    def depths(self, batch: JaggedBatch) -> list[Encoded]:
+        """What a pass leaves after 1, 2, ... layers, each read out like the last, which is what `forward` gives.
+
+        For encoders to override whose first layers can be used alone.
+        """
+        return [self(batch)]
 
     def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
         """User vectors of a rectangle, by a number of operations that does not depend on it; for encoders to be exported.

@@ -144,7 +144,7 @@ class Transformer(EncoderModule):
         super().__init__()
         n_items, inputs = catalogue.n_items, config.inputs
         self.n_items, self.dim, self.max_history = n_items, config.dim, config.max_history
-        self.causal, self.positions = config.causal, config.positions
+        self.causal, self.positions, self.n_depths = config.causal, config.positions, config.layers
         self._catalogue, self._n_time_buckets = catalogue.shapes(), config.time_bias_buckets
         self.items = ItemTable(n_items, config.dim, config.items)
         features = catalogue.item_features
@@ -189,6 +189,16 @@ class Transformer(EncoderModule):
         """Encode the slices of a batch; a slice longer than ``max_history`` is an error of the caller."""
         x = self._events(batch, Layout.of(batch.offsets))
         return Encoded(x, self.pooling(x, batch.offsets))
+
+    def depths(self, batch: JaggedBatch) -> list[Encoded]:
+        """See `EncoderModule.depths`; a norm at the end is that of all depths."""
+        layout, out = Layout.of(batch.offsets), []
+        x, buckets = self._inputs(batch), self._time_buckets(batch, layout)
+        for block in self.blocks:
+            x = block(x, layout, buckets)
+            events = self.norm_out(x)
+            out.append(Encoded(events, self.pooling(events, batch.offsets)))
+        return out
 
     def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
         """See `EncoderModule.padded`."""
