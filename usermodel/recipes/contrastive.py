@@ -42,7 +42,7 @@ def clue() -> Recipe:
         sampling=RecentConfig(),
         encoder=TransformerConfig(mask_token=True),
         objective=ClueConfig(),
-        training=TrainingConfig(batch_users=256),
+        training=TrainingConfig(batch_users=256, max_epochs=20, monitor="none"),
     )
 
 
@@ -52,5 +52,5 @@ def barlow_twins() -> Recipe:
         sampling=RecentConfig(),
         encoder=TransformerConfig(mask_token=True),
         objective=BarlowTwinsConfig(),
-        training=TrainingConfig(batch_users=256),
+        training=TrainingConfig(batch_users=256, max_epochs=20, monitor="none"),
     )

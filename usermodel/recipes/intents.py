@@ -12,9 +12,7 @@ from usermodel.training.recipe import Recipe, TrainingConfig
 def icsrec() -> Recipe:
     """`next_item` and contrasts of prefixes with the same next item or intent, from two passes over whole histories."""
     training = TrainingConfig(batch_events=4096, learning_rate=3e-3, schedule="plateau", patience=2)
-    return Recipe(
-        encoder=TransformerConfig(dropout=0.4), objective=PackedIntentsConfig(), training=training
-    )
+    return Recipe(encoder=TransformerConfig(dropout=0.4), objective=PackedIntentsConfig(), training=training)
 
 
 def icsrec_official() -> Recipe:
