@@ -110,6 +110,17 @@ def test_the_working_folder_can_be_the_target(tmp_path, monkeypatch):
     assert names(tmp_path / "here") == ["a.txt", "manifest.json", "sub"]
 
 
+@pytest.mark.parametrize("writer", [manifest.write_directory, manifest.write_file])
+def test_the_target_stays_where_it_was_when_the_process_moves(tmp_path, monkeypatch, writer):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with writer("out", "kind"):
+        monkeypatch.chdir(tmp_path / "there")
+    assert manifest.read(tmp_path / "here" / "out", "kind").kind == "kind"
+    assert names(tmp_path / "there") == []
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 @pytest.mark.parametrize("writer", [manifest.write_directory, manifest.write_file])
 def test_an_exception_leaves_no_output_and_no_rubbish(tmp_path, writer, error):

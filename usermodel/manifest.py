@@ -172,12 +172,11 @@ def write_file(target: str | Path, kind: str, *, overwrite: bool = False) -> Ite
 
     The manifest comes first: a kill between the renames leaves a manifest alone, or one that the old file fails.
     """
-    target = Path(target)
+    given, target = target, Path(target).absolute()
     if target.is_dir():
-        raise OutputExistsError(
-            str(target), expected="a file name", found="a folder", do="Choose another name."
-        )
-    refuse_existing(target, kind, overwrite)
+        do = "Choose another name."
+        raise OutputExistsError(str(given), expected="a file name", found="a folder", do=do)
+    refuse_existing(given, kind, overwrite)
     with _temporary(target, lambda path: path.touch(mode=0o600)) as temporary:
         draft = Draft(temporary, {})
         yield draft
@@ -247,10 +246,10 @@ def _beside(path: Path) -> Path:
     return path.with_name(path.name + "." + NAME)
 
 
-def read(path: str | Path, kind: str | None = None, *, verify: bool = False) -> Manifest:
+def read(path: str | Path, kind: str | None = None, *, verify: bool = False, but: str = "") -> Manifest:
     """Read and check the manifest of a folder or of a single file.
 
-    Sizes are always compared; ``verify`` also compares every sha256, which reads every byte.
+    Sizes are compared, with ``verify`` every sha256 too, which reads every byte; a file named ``but`` is passed over.
 
     Raises:
         MissingError: Nothing there, something without a manifest, or an artefact of another kind.
@@ -269,7 +268,8 @@ def read(path: str | Path, kind: str | None = None, *, verify: bool = False) -> 
         raise IntegrityError(str(notes), expected="one file", found=f"{len(manifest.files)}", do=_AGAIN)
     for name, facts in manifest.files.items():
         # A single file may have been renamed together with its manifest.
-        _check_file(path / name if is_folder else path, facts, verify)
+        if (file := path / name if is_folder else path).name != but:
+            _check_file(file, facts, verify)
     return manifest
 
 

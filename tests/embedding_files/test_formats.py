@@ -105,14 +105,42 @@ def test_the_loss_by_hand():
     loss = Loss()
     loss.add(vectors, store(vectors * np.array([[1.0], [1.0], [0.5]]), "float32"))
     # The second row has no direction; the third is half of what it was, in the same direction.
-    assert loss.facts() == {"rows": 2, "max_relative_error": 0.5, "min_cosine": 1.0, "mean_cosine": 1.0}
+    assert loss.facts() == {
+        "rows": 2,
+        "rows_carried": 0,
+        "max_relative_error": 0.5,
+        "min_cosine": 1.0,
+        "mean_cosine": 1.0,
+    }
     turned = Loss()
     turned.add(np.array([[1.0, 0.0]]), store(np.array([[1.0, 1.0]]), "float32"))
-    turned.merge(loss.facts())
+    turned.add(np.array([[3.0, 4.0], [2.0, 0.0]]), store(np.array([[3.0, 4.0], [1.0, 0.0]]), "float32"))
     assert turned.facts()["min_cosine"] == pytest.approx(0.5**0.5, abs=1e-8)
     assert turned.facts()["mean_cosine"] == pytest.approx((2 + 0.5**0.5) / 3, abs=1e-8)
     assert turned.facts()["max_relative_error"] == 1.0
     assert Loss().facts()["mean_cosine"] == 1.0
+
+
+def test_the_loss_of_rows_that_were_copied_is_bounded_and_nothing_more():
+    earlier = {"rows": 9, "max_relative_error": 0.25, "min_cosine": 0.9, "mean_cosine": 0.99}
+    copied = Loss()
+    copied.carry(3, earlier)
+    facts = copied.facts()
+    assert facts == {**earlier, "rows": 0, "rows_carried": 3, "mean_cosine": None}
+    # Once more, from that file; beside one row that has lost half of its length and nothing of its direction.
+    again = Loss()
+    again.add(np.array([[2.0, 0.0]]), store(np.array([[1.0, 0.0]]), "float32"))
+    again.carry(2, facts)
+    assert again.facts() == {
+        "rows": 1,
+        "rows_carried": 2,
+        "max_relative_error": 0.5,
+        "min_cosine": 0.9,
+        "mean_cosine": 1.0,
+    }
+    nothing = Loss()
+    nothing.carry(0, earlier)
+    assert nothing.facts() == Loss().facts()
 
 
 def test_what_has_no_number_in_the_type_is_refused():

@@ -204,6 +204,42 @@ def test_only_users_with_new_events_are_encoded(made, tmp_path, name, dtype, mon
     np.testing.assert_array_equal(EmbeddingTable.load(again.path).vectors, a.vectors)
 
 
+def measured(before, after):
+    """Relative error and cosine of each row, in double precision."""
+    before, after = np.float64(before), np.float64(after)
+    length = np.linalg.norm(before, axis=1)
+    error = np.linalg.norm(after - before, axis=1) / length
+    return error, (before * after).sum(1) / length / np.linalg.norm(after, axis=1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_the_loss_says_which_rows_it_covers(made, tmp_path, dtype):
+    store, encoder = made
+    grown = store.append(next_day(), tmp_path / "grown")
+    first = encoder.export(store, tmp_path / "first", dtype=dtype).meta["loss"]
+    done = encoder.export(grown, tmp_path / "second", dtype=dtype, since=tmp_path / "first")
+    loss = done.meta["loss"]
+    assert (loss["rows"], loss["rows_carried"]) == (2, 29)
+    assert done.meta["loss"]["max_relative_error"] >= first["max_relative_error"]
+    truth, kept = encoder.encode(grown), EmbeddingTable.load(tmp_path / "second")
+    error, cosine = measured(truth.to_numpy(), kept.vectors)
+    assert error.max() <= loss["max_relative_error"] + 1e-7
+    assert cosine.min() >= loss["min_cosine"] - 1e-7
+    fresh = truth.ids.is_in(["new", "u004"]).to_numpy()
+    assert loss["mean_cosine"] == pytest.approx(cosine[fresh].mean(), abs=1e-7)
+    # Nothing new: nothing is measured, and the bounds stay.
+    again = encoder.export(grown, tmp_path / "third", dtype=dtype, since=tmp_path / "second").meta["loss"]
+    assert again == {**loss, "rows": 0, "rows_carried": 31, "mean_cosine": None}
+    # Nobody is copied: what the earlier export has lost is of no concern.
+    users = ["new", "u004"]
+    alone = encoder.export(grown, tmp_path / "a", dtype=dtype, since=tmp_path / "first", users=users)
+    whole = encoder.export(grown, tmp_path / "b", dtype=dtype, users=users)
+    assert alone.meta["loss"] == whole.meta["loss"]
+    Forgetful.open(tmp_path / "second").forget(pl.Series(["u004"]))
+    left = EmbeddingTable.load(tmp_path / "second").meta["loss"]
+    assert left == {**loss, "rows": 0, "rows_carried": 30, "mean_cosine": None}
+
+
 def test_who_was_forgotten_and_comes_back_does_not_get_the_old_vector(made, tmp_path):
     """As many events as before, and others: nothing but the whole history would tell."""
     store, encoder = made

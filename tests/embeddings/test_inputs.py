@@ -123,6 +123,41 @@ def test_nothing_gives_an_empty_table(made):
     assert encoder.encode([])[ONE_USER].tolist() == [0] * 8
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["inputs.event_type", "inputs.watch_time_buckets", "inputs.time_gap_buckets", "time_bias_buckets"],
+)
+def test_nothing_is_embedded_by_encoders_that_read_more_than_items(option, tmp_path):
+    size = tiny.frame().height
+    more = {
+        "event_type": ["click", "like"] * (size // 2) + ["click"] * (size % 2),
+        "watch_time_ms": [500] * size,
+    }
+    log = read_events(
+        tiny.frame().with_columns(**{name: pl.Series(values) for name, values in more.items()}),
+        event_type="event_type",
+        watch_time="watch_time_ms",
+    )
+    value = True if option.endswith("type") else 4
+    recipe = tiny.RECIPE.override({f"encoder.{option}": value, "training.max_epochs": 1})
+    store = build_store(log, tmp_path / "store")
+    encoder = UserEncoder.load(pretrain(store, recipe, tmp_path / "run"))
+    empty = tiny.frame().clear()
+    sources = empty, empty.lazy(), empty.to_pandas(), empty.to_arrow(), log.with_frame(log.frame.clear()), {}
+    for number, source in enumerate(sources):
+        found = encoder.encode(source)
+        assert found.to_numpy().shape == (0, 8)
+        assert found.columns.columns == encoder.encode(store).columns.columns
+        encoder.export(source, tmp_path / f"e{number}.parquet")
+        assert pl.read_parquet(tmp_path / f"e{number}.parquet").height == 0
+    assert encoder.encode(store, users=[]).to_numpy().shape == (0, 8)
+    # Users without events need no columns of events.
+    cold = encoder.encode({"a": [], "b": []})
+    assert cold.ids.to_list() == ["a", "b"]
+    assert not cold.to_numpy().any()
+    assert cold.columns["is_cold"].all()
+
+
 def test_columns_can_be_named(made):
     store, encoder = made
     frame = tiny.frame().rename({"user_id": "uid", "item_id": "vid", "timestamp": "ts"})

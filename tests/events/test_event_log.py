@@ -153,6 +153,16 @@ def test_every_kind_of_damage_is_found_on_opening(tmp_path):
         EventLog.open(tmp_path / "log")
 
 
+def test_it_is_found_from_another_working_folder(tmp_path, monkeypatch):
+    log_of([("a", "x", T0)]).write(tmp_path / "log")
+    monkeypatch.chdir(tmp_path)
+    log = EventLog.open("log")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert log.n_events() == 1
+    assert log.sources == ("log",)
+
+
 def test_something_else_is_no_event_log(tmp_path, tiny_store):
     with pytest.raises(MissingError, match="expected an event-log; found a store"):
         EventLog.open(tiny_store.path)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from usermodel.ann.kinds import kinds
 from usermodel.errors import ConfigError
 from usermodel.retrieval import filtering
-from usermodel.retrieval.filtering import Seen, best
-from usermodel.retrieval.vector_index import Measured, VectorIndex, Wish, recall
+from usermodel.retrieval.filtering import best
+from usermodel.retrieval.seen import Listed
+from usermodel.retrieval.vector_index import VectorIndex, Wish
 
 KINDS = sorted(kinds())
 
@@ -19,7 +20,7 @@ def vectors(n=300, dim=6, seed=0):
 
 
 def seen_of(lists):
-    return Seen(
+    return Listed(
         np.cumsum([0, *map(len, lists)]), np.array([row for one in lists for row in one], dtype=np.int64)
     )
 
@@ -115,7 +116,7 @@ def test_an_index_that_finds_too_few_is_helped_out():
     index = VectorIndex.build(items, Wish("ivf-flat"))
     index.index.set_effort({"nprobe": 1})
     assert (index.search(queries, 200)[1] < 0).any()
-    found = best(index, queries, 200, seen=Seen.none(5))
+    found = best(index, queries, 200, seen=Listed.none(5))
     assert np.bincount(found.owner).tolist() == [200] * 5
 
 
@@ -135,33 +136,10 @@ def test_nothing_is_left():
     queries = vectors(3, seed=1)
     everything = seen_of([list(range(20))] * 3)
     assert rows_of(best(index, queries, 5, seen=everything)) == []
-    assert rows_of(best(index, queries, 5, seen=Seen.none(3), allowed=np.zeros(20, dtype=bool))) == []
-    assert rows_of(best(index, queries[:0], 5, seen=Seen.none(0))) == []
+    assert rows_of(best(index, queries, 5, seen=Listed.none(3), allowed=np.zeros(20, dtype=bool))) == []
+    assert rows_of(best(index, queries[:0], 5, seen=Listed.none(0))) == []
     big = VectorIndex.build(vectors(400), Wish("flat"))
-    assert rows_of(best(big, queries, 5, seen=Seen.none(3), allowed=np.zeros(400, dtype=bool))) == []
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "flat"])
-def test_tuning_reaches_the_recall_that_was_asked_for_on_the_queries(kind):
-    items, users = vectors(3000, 16), vectors(300, 16, seed=1) + 0.3
-    index = VectorIndex.build(items, Wish(kind, recall=0.9), users)
-    exact = users @ items.T
-    top = np.sort(exact, axis=1)[:, -10:]
-    found = index.search(users, 10)[1]
-    share = np.mean(np.take_along_axis(exact, found, 1) >= top[:, :1] - 1e-5)
-    assert share == pytest.approx(index.measured.recall, abs=1e-3)
-    assert index.measured.reached == (share >= 0.9)
-    assert index.measured.reached
-    assert (index.measured.on, index.measured.n_queries) == ("users", 300)
-    assert VectorIndex.build(items, Wish(kind)).measured.on == "vectors"
-
-
-def test_recall_counts_ties():
-    exact = np.array([[3.0, 2.0, 2.0]])
-    assert recall(np.array([[3.0, 2.0, 2.0]]), exact) == 1
-    assert recall(np.array([[2.0, 2.0, 2.0]]), exact) == 1
-    assert recall(np.array([[3.0, 2.0, 1.0]]), exact) == pytest.approx(2 / 3)
-    assert recall(np.array([[3.0, -np.inf, -np.inf]]), exact) == pytest.approx(1 / 3)
+    assert rows_of(best(big, queries, 5, seen=Listed.none(3), allowed=np.zeros(400, dtype=bool))) == []
 
 
 def test_auto_goes_by_size():
@@ -173,4 +151,3 @@ def test_auto_goes_by_size():
         with pytest.raises(ConfigError, match="recall: expected a share"):
             Wish(recall=share)
     assert VectorIndex.build(vectors(), Wish()).measured is None
-    assert Measured(1, 1, 1, "users", reached=True).reached

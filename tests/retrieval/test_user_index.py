@@ -15,7 +15,7 @@ from usermodel.cli.main import main
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.keys import IdKey
 from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.errors import ConfigError, DataError, IntegrityError, MismatchError, MissingError
+from usermodel.errors import ConfigError, DataError, IntegrityError, MissingError
 from usermodel.retrieval.forget import ForgetfulIndex
 from usermodel.retrieval.item_index import ItemIndex
 from usermodel.retrieval.user_index import UserIndex
@@ -143,19 +143,76 @@ def test_several_vectors_a_user_count_by_the_best(made):
         order = [p for p in np.argsort(-scores, kind="stable") if p not in seen][:3]
         mine = found.filter(pl.col("user_id") == user)
         assert mine["score"].to_list() == pytest.approx(scores[order].tolist(), abs=1e-5)
-    with pytest.raises(DataError, match="one vector each"):
-        UserIndex.build(both)
 
 
-def test_a_file_whose_run_has_changed_is_stale(made, tmp_path):
-    _, store, _, _ = made
-    run = tiny.make_run(store, tmp_path / "run")
-    ItemIndex.build(run).save(tmp_path / "items.faiss")
-    again = tiny.pretrain(store, tiny.RECIPE.override({"training.seed": 5}), tmp_path / "run", overwrite=True)
-    with pytest.raises(MismatchError, match="which it was built from"):
-        ItemIndex.load(tmp_path / "items.faiss")
-    fresh = ItemIndex.load(tmp_path / "items.faiss", rebuild=True)
-    assert fresh.encoder_hash == UserEncoder.load(again).content_hash
+def several(n=40, interests=3, seed=0):
+    vectors = np.random.default_rng(seed).normal(size=(n, interests, 6)).astype(np.float32)
+    return EmbeddingTable(pl.Series([f"u{row:03d}" for row in range(n)]), vectors, "hash")
+
+
+def nearest_pair(table, metric):
+    """For every two users the score of the best pair of their vectors, with loops."""
+    vectors = table.normalized().to_numpy() if metric == "cosine" else table.to_numpy()
+    out = np.zeros((len(table), len(table)))
+    for one, mine in enumerate(vectors):
+        for other, yours in enumerate(vectors):
+            out[one, other] = max(float(a @ b) for a in mine for b in yours)
+    return out
+
+
+@pytest.mark.parametrize("k", [1, 4, 39, 60])
+@pytest.mark.parametrize("metric", ["cosine", "inner-product"])
+def test_users_with_several_vectors_are_as_alike_as_their_nearest_pair(k, metric, tmp_path):
+    table = several()
+    UserIndex.build(table, metric=metric).save(tmp_path / "people")
+    people = UserIndex.load(tmp_path / "people")
+    assert (len(people), people.interests) == (40, 3)
+    assert "40 users" in repr(people)
+    found, scores = people.similar(["u007", "u001"], k), nearest_pair(table, metric)
+    assert found["user_id"].to_list() == ["u007"] * min(k, 39) + ["u001"] * min(k, 39)
+    for row, user in ((7, "u007"), (1, "u001")):
+        mine = found.filter(pl.col("user_id") == user)
+        order = [other for other in np.argsort(-scores[row], kind="stable") if other != row][:k]
+        assert mine["neighbour_id"].to_list() == [table.ids[int(other)] for other in order]
+        assert mine["rank"].to_list() == list(range(1, len(order) + 1))
+        assert mine["score"].to_list() == pytest.approx(scores[row, order].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 5, 60])
+def test_an_audience_of_users_with_several_vectors(k):
+    table, seeds = several(), ["u002", "u005", "u011"]
+    found = UserIndex.build(table).expand(seeds, k)
+    unit = table.normalized().to_numpy()
+    mean = np.concatenate([unit[table.row(seed)] for seed in seeds]).mean(axis=0)
+    scores = (unit @ (mean / np.linalg.norm(mean))).max(axis=1)
+    expected = [row for row in np.argsort(-scores, kind="stable") if table.ids[int(row)] not in seeds][:k]
+    assert found["user_id"].to_list() == [table.ids[int(row)] for row in expected]
+    assert found["score"].to_list() == pytest.approx(scores[expected].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_users_with_several_vectors_are_forgotten_whole(kind, tmp_path):
+    table = several(200)
+    UserIndex.build(table, kind=kind).save(tmp_path / "people")
+    receipt = ForgetfulIndex.open(tmp_path / "people").forget(pl.Series(["u004", "u005", "nobody"]))
+    assert (receipt.found, receipt.unknown) == (2, 1)
+    people = UserIndex.load(tmp_path / "people")
+    assert len(people) == 198
+    found = people.similar(["u003"], 300)
+    assert found.height == 197
+    assert not {"u003", "u004", "u005"} & set(found["neighbour_id"])
+    assert found["neighbour_id"].n_unique() == 197
+
+
+def test_no_users_are_refused():
+    for shape in ((0, 6), (0, 2, 6), (3, 0, 6)):
+        table = EmbeddingTable(
+            pl.Series([f"u{row}" for row in range(shape[0])], dtype=pl.String),
+            np.zeros(shape, np.float32),
+            "hash",
+        )
+        with pytest.raises(DataError, match="at least one user with a vector; found vectors of shape"):
+            UserIndex.build(table)
 
 
 @pytest.mark.parametrize("ids", ["raw", "hmac"])
@@ -207,7 +264,8 @@ def test_the_commands(made, tmp_path, capsys):
     folder, store, run, _ = made
     call("index", run.path, "-o", tmp_path / "items", "--type", "hnsw", "--store", store.path)
     said = capsys.readouterr().err
-    assert "of exact on 30 users" in said
+    assert "chosen on 15 users" in said
+    assert "of exact on 15 others, held out" in said.replace("\n", " ")
     assert f"wrote an hnsw index of 25 items to {tmp_path / 'items'}" in said.replace("\n", "")
     call("index", folder / "emb", "-o", tmp_path / "people", "--of", "users")
     assert "wrote a flat index of 30 users" in capsys.readouterr().err

@@ -131,6 +131,34 @@ def test_it_travels_as_a_path(tiny_store, monkeypatch, tmp_path):
     assert again.items.tolist() == tiny_store.items.tolist()
 
 
+def test_it_is_found_from_another_working_folder(copy, tiny_log, monkeypatch, tmp_path):
+    monkeypatch.chdir(copy.parent)
+    store = SequenceStore.open(copy.name)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    whole = SequenceStore.open(copy)
+    assert store.users.ids.to_list() == whole.users.ids.to_list()
+    assert store.vocabulary.hash == whole.vocabulary.hash
+    assert store.items.tolist() == whole.items.tolist()
+    # Messages name what the caller named.
+    with pytest.raises(DataError, match=f"^{copy.name}: expected users of this store"):
+        store.user_rows(pl.Series(["nobody"]))
+    store.forget(["bob"])
+    assert "bob" not in SequenceStore.open(copy).users.ids
+    assert not list((tmp_path / "elsewhere").iterdir())
+    with pytest.raises(MismatchError, match=f"^{copy.name}: expected store"):
+        store.require_current()
+
+
+def test_a_store_that_was_moved_away_says_so(copy, monkeypatch):
+    store = SequenceStore.open(copy)
+    copy.rename(copy.with_name("moved"))
+    with pytest.raises(IntegrityError) as caught:
+        store.users  # noqa: B018
+    where = copy / "users.parquet"
+    assert f"{where}: expected an intact Parquet file; found nothing there." in str(caught.value)
+
+
 def test_a_store_that_was_replaced_in_between_is_refused(copy, tiny_log):
     store = SequenceStore.open(copy)
     sent = pickle.dumps(store)

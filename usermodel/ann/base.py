@@ -25,7 +25,7 @@ Effort = Mapping[str, int]
 OnProgress = Callable[[int, int], None]
 #: Vectors added at once: between two blocks progress is told and Ctrl-C is heard.
 _BLOCK: Final = 1 << 15
-#: FAISS finds no more neighbours than this on a GPU.
+#: On a GPU, FAISS finds no more neighbours and looks into no more lists than this.
 _GPU_MOST: Final = 2048
 
 
@@ -66,6 +66,7 @@ class FaissIndex(ABC):
     def __init__(self, index: Any, spec: Spec) -> None:
         self._index, self.spec = index, spec
         self._gpu: Any = None
+        self._resources: Any = None
         self._pointer = faiss().swig_ptr
         self.effort: Effort = {}
         self.set_effort(self.efforts()[0])
@@ -82,7 +83,10 @@ class FaissIndex(ABC):
 
     @abstractmethod
     def efforts(self) -> list[Effort]:
-        """What to try, from the fastest to the most thorough. The first is what an index has before tuning."""
+        """What to try, in an order that no clock decides: from the least work for a query to the most thorough.
+
+        The first is what an index has before tuning.
+        """
 
     def apply(self, index: Any, effort: Effort) -> None:  # noqa: B027 (brute force has nothing to set)
         """Set the parameters of FAISS for the next search."""
@@ -171,7 +175,17 @@ class FaissIndex(ABC):
             do = "Choose --type flat, ivf-flat or ivf-pq, or drop --gpu."
             raise ConfigError("gpu", expected="a kind that FAISS has for GPUs", found=f"{self.kind}", do=do)
         module = faiss()
-        self._gpu = module.index_cpu_to_gpu(module.StandardGpuResources(), 0, self._index)
+        resources = module.StandardGpuResources()
+        try:
+            gpu = module.index_cpu_to_gpu(resources, 0, self._index)
+        except RuntimeError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            do = "Choose --type flat or ivf-flat, drop --gpu, or free memory of the GPU."
+            raise ConfigError(
+                "gpu", expected="an index that FAISS can copy there", found=lines[-1][:80], do=do
+            ) from None
+        # The index works in memory that the resources own.
+        self._gpu, self._resources = gpu, resources
         self.apply(self._gpu, self.effort)
 
     def prepare(self, queries: Shaped[ndarray, "m dim"]) -> Float32[ndarray, "m dim"]:
@@ -201,7 +215,9 @@ class FaissIndex(ABC):
     ) -> tuple[Float32[ndarray, "m k"], Int64[ndarray, "m k"]]:
         """`search` for queries that `prepare` has seen."""
         k = min(k, self.spec.n)
-        index = self._gpu if self._gpu is not None and k <= _GPU_MOST else self._index
+        index = self._index
+        if self._gpu is not None and max(k, self.effort.get("nprobe", 1)) <= _GPU_MOST:
+            index = self._gpu
         # The pointer carries neither type nor width.
         queries, pointer = np.ascontiguousarray(queries, dtype=np.float32), self._pointer
         m = len(queries)

@@ -21,6 +21,8 @@ _BITS: Final = 8
 _WORDS: Final = 1 << _BITS
 #: Candidates scored again, for each that is wanted.
 _RESCORED: Final = (4, 16, 64)
+#: Bytes of codes that are scanned in the time that it takes to score one byte of ten scattered vectors; measured on a processor.
+_SCATTERED: Final = 25
 
 
 class IvfPqIndex(FaissIndex):
@@ -50,9 +52,12 @@ class IvfPqIndex(FaissIndex):
         return index
 
     def efforts(self) -> list[Effort]:
-        """Lists that a search looks into; candidates scored again for each that is wanted."""
-        lists = probes(n_lists(self.spec))
-        return [{"nprobe": one, "rescored": many} for many in _RESCORED for one in lists]
+        """Lists that a search looks into; candidates scored again for each that is wanted. Ordered by the bytes these take."""
+        lists, dim = n_lists(self.spec), self.spec.dim
+        code, vector = _parts(dim) * self.spec.n / lists, 4 * dim * _SCATTERED
+        tried = [(one, many) for many in _RESCORED for one in probes(lists)]
+        ordered = sorted(tried, key=lambda pair: (pair[0] * code + pair[1] * vector, pair))
+        return [{"nprobe": one, "rescored": many} for one, many in ordered]
 
     def apply(self, index: Any, effort: Effort) -> None:
         """See `FaissIndex.apply`."""

@@ -75,10 +75,10 @@ def append(
         "id_type": opened.meta["user_type"], "time_unit": time_unit, "tz": tz, "bad_rows": bad_rows,
         "duplicates": duplicates,
     }  # fmt: skip
-    _append(opened, logs, out, options)
+    _append(opened, logs, out, options, out or store)
 
 
-def _append(store: Any, logs: list[str], out: Path | None, options: dict[str, Any]) -> None:
+def _append(store: Any, logs: list[str], out: Path | None, options: dict[str, Any], shown: Path) -> None:
     from usermodel.events.readers import read_events
 
     with common.progress("reading", "bytes") as update:
@@ -88,4 +88,4 @@ def _append(store: Any, logs: list[str], out: Path | None, options: dict[str, An
         new.n_users - store.n_users, new.n_items - store.n_items, new.n_events - store.n_events
     )  # fmt: skip
     common.say(f"added {events:,} events, {users:,} new users, {items:,} new items")
-    common.say(f"{new.path} holds {new.n_users:,} users, {new.n_items:,} items, {new.n_events:,} events")
+    common.say(f"{shown} holds {new.n_users:,} users, {new.n_items:,} items, {new.n_events:,} events")

@@ -65,6 +65,7 @@ def say(message: str) -> None:
 def plain_warnings() -> Iterator[None]:
     """Print warnings as notes: the file and line that Python adds are of no use to whoever typed a command."""
     with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         yield
 

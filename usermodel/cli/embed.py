@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from usermodel.cli import common
+from usermodel.cli import ids as ids_
 
 _WHAT, _PRIVACY, _LOG = "What is embedded", "Privacy", "Reading a log that is no store"
 
@@ -31,7 +32,7 @@ def embed(
         ),
     ],
     out: common.Out,
-    users: Annotated[str | None, _what("Ids separated by commas, or a file with one id a line.")] = None,
+    users: Annotated[str | None, _what(ids_.HELP)] = None,
     as_of: Annotated[
         str | None,
         _what(
@@ -97,28 +98,35 @@ def embed(
             reading={name: value for name, value in reading.items() if value is not None},
             **options,
         )
-    _tell(done.meta, encoder.n_unknown_items(opened) if opened is not source else None)
+    _tell(done.meta, encoder.n_unknown_items(opened) if hasattr(opened, "n_items") else None)
     if since is not None:
         common.say(f"encoded {done.n_encoded:,} users with new events; the others are as in {since}")
     common.say(f"wrote {done.n_users:,} user vectors of width {done.meta['dim']} to {out}")
 
 
 def _open(source: str) -> Any:
-    """A store, every byte of it checked; anything else is left for the encoder to read."""
+    """A store, every byte of it checked, or a log folder; anything else is left for the encoder to read."""
     from usermodel import manifest
+    from usermodel.events.event_log import KIND as LOG
+    from usermodel.events.event_log import EventLog
     from usermodel.store.sequence_store import KIND, SequenceStore
 
-    if (Path(source) / manifest.NAME).is_file() and manifest.read(source).kind == KIND:
+    if not (Path(source) / manifest.NAME).is_file():
+        return source
+    kind = manifest.read(source).kind
+    if kind == KIND:
         return SequenceStore.open(source, verify=True)
-    return source
+    return EventLog.open(source) if kind == LOG else source
 
 
 def _users(given: str | None, opened: Any, encoder: Any) -> Any:
-    from usermodel.cli.ids import read_ids
-
     if given is None:
         return None
-    return read_ids(given, getattr(opened, "users", encoder.vocabulary).kind)
+    users = getattr(opened, "users", None)
+    if users is not None:
+        return ids_.read_ids(given, users.kind, known=users.ids)
+    # Files are read with users of the type of the items.
+    return ids_.read_ids(given, getattr(opened, "user_type", encoder.vocabulary.kind))
 
 
 def _tell(meta: dict[str, Any], n_unknown_items: int | None) -> None:
@@ -131,7 +139,13 @@ def _tell(meta: dict[str, Any], n_unknown_items: int | None) -> None:
     if meta["n_cold"]:
         common.say(f"{meta['n_cold']:,} users have no other events; their vectors are zeros")
     if loss := meta.get("loss"):
+        mean = "" if loss["mean_cosine"] is None else f", in the mean {loss['mean_cosine']:.6f}"
         common.say(
             f"{meta['dtype']} costs a relative error of at most {loss['max_relative_error']:.2g} a vector "
-            f"(cosine at least {loss['min_cosine']:.6f}, in the mean {loss['mean_cosine']:.6f})"
+            f"(cosine at least {loss['min_cosine']:.6f}{mean})"
         )
+        if loss["rows_carried"]:
+            common.say(
+                f"of {loss['rows_carried']:,} copied vectors these bounds are those of the earlier export"
+                + ("; the mean leaves them out" if mean else "")
+            )

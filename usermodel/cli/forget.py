@@ -80,18 +80,13 @@ def _sentence(receipt: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> list[str]:
-    """Ids, byte by byte: blanks at either end belong to them."""
+    from usermodel.cli.ids import id_lines
     from usermodel.errors import DataError, MissingError
 
     if not path.is_file():
         do = "Check the path."
         raise MissingError(str(path), expected="a file with one user id a line", found="no such file", do=do)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found = f"{error.reason} at byte {error.start:,}"
-        raise DataError(str(path), expected="text in UTF-8", found=found, do="Re-encode it.") from None
-    words = [line for line in text.replace("\r\n", "\n").split("\n") if line]
+    words = id_lines(path)
     if not words:
         do = "Write one user id a line."
         raise DataError(str(path), expected="at least one user id", found="none", do=do)

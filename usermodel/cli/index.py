@@ -10,12 +10,8 @@ import typer
 from usermodel.cli import common
 
 if TYPE_CHECKING:
-    from usermodel.embedding_table import EmbeddingTable
     from usermodel.retrieval.item_index import ItemIndex
     from usermodel.retrieval.user_index import UserIndex
-
-#: Users that an index is tuned with.
-_USERS = 1000
 
 
 def index(
@@ -60,6 +56,7 @@ def index(
     from usermodel.retrieval.files import KIND
     from usermodel.retrieval.item_index import ItemIndex
     from usermodel.retrieval.user_index import UserIndex
+    from usermodel.store.sequence_store import SequenceStore
 
     refuse_existing(out, KIND, overwrite)
     if of == "users" and (store is not None or out.suffix):
@@ -73,7 +70,7 @@ def index(
         if of == "users":
             built = UserIndex.build(source, on_progress=update, **options)
         else:
-            users = None if store is None else _sample(source, store, allow_module or ())
+            users = None if store is None else SequenceStore.open(store)
             built = ItemIndex.build(
                 source, users=users, on_progress=update, allow_modules=allow_module or (), **options
             )
@@ -83,27 +80,16 @@ def index(
     common.say(f"wrote {'an' if kind[0] in 'ih' else 'a'} {kind} index of {len(built):,} {of} to {out}")
 
 
-def _sample(run: Path, store: Path, allow_modules: Any) -> EmbeddingTable:
-    """Vectors of some users, evenly over the store."""
-    import numpy as np
-
-    from usermodel.embeddings.user_encoder import UserEncoder
-    from usermodel.store.sequence_store import SequenceStore
-
-    opened = SequenceStore.open(store)
-    rows = np.linspace(0, opened.n_users - 1, min(_USERS, opened.n_users)).astype(np.int64)
-    encoder = UserEncoder.load(run, allow_modules=allow_modules)
-    return encoder.encode(opened, users=opened.users.decode(np.unique(rows) + 1).to_list())
-
-
 def _tell(built: ItemIndex | UserIndex) -> None:
     found = built.measured
     if found is None:
         return
     effort = ", ".join(f"{name} {value:,}" for name, value in built.search.index.effort.items())
-    whom = f"{found.n_queries:,} {'users' if found.on == 'users' else 'of its own vectors, for lack of users: users are harder'}"
-    common.say(
-        f"recall@10 {found.recall:.3f} of exact on {whom}; {found.queries_per_s:,.0f} queries/s; {effort}"
-    )
+    what = "users" if found.on == "users" else "of its own vectors, for lack of users: users are harder"
+    common.say(f"{effort}, chosen on {found.n_tuned:,} {what}")
+    whom = f"{found.n_queries:,} others, held out" if found.held_out else "the same one"
+    speed = f"{found.latency_ms:.3f} ms a query, {found.queries_per_s:,.0f} queries/s together"
+    common.say(f"recall@10 {found.recall:.3f} of exact on {whom}; {speed}")
     if not found.reached:
-        common.say("warning: no effort reaches the recall that was asked for; choose another --type")
+        do = "ask for more, or choose another --type"
+        common.say(f"warning: recall is below the {found.target:g} that was asked for; {do}")

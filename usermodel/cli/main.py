@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from usermodel.cli import common
+from usermodel.cli.interrupts import as_ctrl_c
 from usermodel.errors import UserModelError
 from usermodel.version import VERSION
 
@@ -59,10 +60,12 @@ for _name in COMMANDS:
 def main() -> None:
     """Run the command; expected errors become one message and an exit code, never a traceback.
 
-    Codes: 0 done, 2 usage or data, 4 integrity, 5 storage, 6 numeric, 7 interrupted and resumable, 130 interrupted.
+    Codes: 0 done, 2 usage or data, 4 integrity, 5 storage, 6 numeric, 7 interrupted and resumable, 130 interrupted (Ctrl-C,
+    SIGTERM, or a terminal that closes).
     """
     try:
-        app()
+        with as_ctrl_c():
+            app()
     except UserModelError as error:
         common.fail(str(error))
         sys.exit(error.exit_code)

@@ -93,10 +93,11 @@ def normalize(vectors: Shaped[ndarray, "n ..."]) -> Shaped[ndarray, "n ..."]:
 
 
 class Loss:
-    """What a type has cost, over all rows that went through it."""
+    """What a type has cost the rows of a file: those that were measured, and those that were copied from an older file."""
 
     def __init__(self) -> None:
         self._rows, self._error, self._cosine, self._cosine_sum = 0, 0.0, 1.0, 0.0
+        self._carried = 0
 
     def add(self, vectors: Shaped[ndarray, "n ..."], stored: Stored) -> None:
         """Compare rows with what is left of them; rows of zeros lose nothing and do not count."""
@@ -115,21 +116,29 @@ class Loss:
         self._cosine = min(self._cosine, float(cosine.min()))
         self._cosine_sum += float(cosine.sum())
 
-    def merge(self, facts: Mapping[str, float]) -> None:
-        """Count rows that went through another one, whose `facts` these are."""
-        rows = int(facts.get("rows", 0))
+    def carry(self, rows: int, facts: Mapping[str, float | None]) -> None:
+        """Count rows copied from a file whose `facts` these are: no worse than the worst there, and no more is known."""
         if rows:
-            self._rows += rows
-            self._error = max(self._error, facts["max_relative_error"])
-            self._cosine = min(self._cosine, facts["min_cosine"])
-            self._cosine_sum += rows * facts["mean_cosine"]
+            self._carried += rows
+            self._error = max(self._error, facts.get("max_relative_error") or 0.0)
+            least = facts.get("min_cosine")
+            self._cosine = min(self._cosine, 1.0 if least is None else least)
 
-    def facts(self) -> dict[str, float]:
-        """Largest relative error of a vector, smallest and mean cosine between before and after, over so many rows."""
-        mean = self._cosine_sum / self._rows if self._rows else 1.0
+    def facts(self) -> dict[str, float | None]:
+        """For a manifest.
+
+        Returns:
+            ``rows`` measured and ``rows_carried`` from an older file, rows of zeros among the latter included; the largest
+            relative error of a vector and the smallest cosine between before and after, as bounds where rows were
+            carried; and the mean cosine of the rows measured, None where all were carried.
+        """
+        mean = None if self._carried else 1.0
+        if self._rows:
+            mean = round(self._cosine_sum / self._rows, 8)
         return {
             "rows": self._rows,
+            "rows_carried": self._carried,
             "max_relative_error": round(self._error, 8),
             "min_cosine": round(self._cosine, 8),
-            "mean_cosine": round(mean, 8),
+            "mean_cosine": mean,
         }

@@ -40,9 +40,10 @@ def encode_block(
     module: EncoderModule, sequences: Sequences, rows: Int64[ndarray, " n"], how: How
 ) -> Float32[ndarray, "n dim"]:
     """Vectors of the users at ``rows``."""
-    if not len(rows):
-        return np.zeros((0, module.dim), dtype=np.float32)
     stop = stops(sequences, rows, how.as_of)
+    if not (stop > sequences.offsets[rows]).any():
+        # Nothing is read, so nothing need be there: event types, for example.
+        return np.zeros((len(rows), module.dim), dtype=np.float32)
     examples = Examples.histories(sequences, rows, stop, module.max_history, module.n_items)
     vectors = encode(module, sequences, examples, batch_events=how.batch_events)
     return normalize(vectors) if how.normalize else vectors

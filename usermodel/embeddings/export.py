@@ -199,9 +199,9 @@ class _Writing:
             self.rows, self.ids = plan.rows[order], names.gather(order)
         self.old = np.full(len(self.rows), -1)
         if earlier is not None:
-            self.loss.merge(earlier.meta.get("loss", {}))
             first = plan.sequences.offsets[self.rows]
             self.old = earlier.unchanged(self.ids, stops(plan.sequences, self.rows, plan.how.as_of) - first)
+            self.loss.carry(int((self.old >= 0).sum()), earlier.meta.get("loss", {}))
 
     def run(self, on_progress: OnProgress | None) -> dict[str, Any]:
         """Write every block; returns the sums for the manifest."""

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from usermodel import manifest
+from usermodel.embedding_files.precision import Loss
 from usermodel.embedding_files.rows import Reader, Rows, Writer
 from usermodel.embedding_files.table import file_writer, open_reader, open_writer
 from usermodel.embedding_table import SUMS
@@ -110,6 +111,10 @@ def _rewrite(path: Path, facts: dict[str, Any], reader: Reader, kept: Int64[ndar
     columns = reader.columns[kept] if reader.columns.width else reader.columns
     sums = {name: int(columns[column].sum()) for column, name in SUMS.items() if column in columns.columns}
     facts = {**facts, **sums, "n_users": len(kept)}
+    if "loss" in facts:
+        loss = Loss()
+        loss.carry(len(kept), facts["loss"])
+        facts["loss"] = loss.facts()
     if path.is_file():
         with manifest.write_file(path, KIND, overwrite=True) as draft:
             _copy(reader, kept, file_writer(draft.path, path.suffix))

@@ -199,7 +199,7 @@ class UserEncoder:
         )
         if isinstance(found, SequenceStore):
             self.require(found)
-        elif found.n_users:
+        elif len(found.items):
             self.config.require(found)
         return found
 

@@ -141,7 +141,7 @@ class EventLog:
 
 def _open(path: str | Path, *, verify: bool) -> EventLog:
     found = manifest.read(path, KIND, verify=verify)
-    shards = [Path(path) / name for name in sorted(found.files)]
+    shards = [Path(path).absolute() / name for name in sorted(found.files)]
     facts = found.meta
     try:
         return EventLog(

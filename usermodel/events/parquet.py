@@ -27,9 +27,9 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         table = pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         do = "Copy or make the artefact again."
-        raise IntegrityError(
-            str(path), expected="an intact Parquet file", found=f"{error!s:.80}", do=do
-        ) from None
+        # Of a file that is not there, pyarrow says its name only.
+        found = f"{error!s:.80}" if path.exists() else "nothing there"
+        raise IntegrityError(str(path), expected="an intact Parquet file", found=found, do=do) from None
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame

@@ -9,12 +9,15 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped
 from numpy import ndarray
 
+from usermodel.retrieval.interests import Found, merged, top
+from usermodel.retrieval.seen import Seen
 from usermodel.retrieval.vector_index import VectorIndex
 
 #: Results held at once.
 _RESULTS: Final = 1 << 22
-#: Queries searched for at once.
+#: Queries searched for at once, and rows that they must not get; one query's rows in any case.
 _QUERIES: Final = 1024
+_SEEN: Final = 1 << 20
 #: More results than are wanted that a first search asks for, at most; whoever then has too few asks for more.
 _SPARE: Final = 256
 #: Scoring rows one by one is no slower than to ask an index for more than this share of them.
@@ -39,27 +42,18 @@ class Best:
     position: Int64[ndarray, " results"]
     score: Float32[ndarray, " results"]
 
+    def grouped(self, size: int, k: int) -> Best:
+        """Each group of ``size`` rows that follow each other once, where its best row stood; at most ``k`` a query.
 
-@dataclass(frozen=True)
-class Seen:
-    """Rows that each query must not get: ``rows[offsets[q]:offsets[q + 1]]``."""
-
-    offsets: Int64[ndarray, " queries+1"]
-    rows: Int64[ndarray, " seen"]
-
-    @staticmethod
-    def none(n: int) -> Seen:
-        """Nothing seen by ``n`` queries."""
-        return Seen(np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64))
-
-    def keys(self, start: int, stop: int, n: int) -> Int64[ndarray, " keys"]:
-        """``(query - start) * n + row`` of what some queries must not get, sorted, each once; rows from ``n`` on do not count."""
-        bounds = self.offsets[start : stop + 1]
-        query, row = np.repeat(np.arange(stop - start), np.diff(bounds)), self.rows[bounds[0] : bounds[-1]]
-        return np.unique((query * n + row)[row < n])
-
-
-Found = tuple[Float32[ndarray, "m k"], Int64[ndarray, "m k"]]
+        Positions of the result are those of groups.
+        """
+        group = self.position // size
+        _, first = np.unique(self.owner * (group.max(initial=0) + 1) + group, return_index=True)
+        first = np.sort(first)
+        owner = self.owner[first]
+        rank = _ranks(owner)
+        kept = first[rank <= k]
+        return Best(self.owner[kept], rank[rank <= k], group[kept], self.score[kept])
 
 
 def best(
@@ -85,17 +79,34 @@ def best(
     many = queries if queries.ndim == 3 else queries[:, None]
     owners, positions, scores = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     size = max(1, min(_QUERIES, _RESULTS // (min(k, len(index)) * many.shape[1] + 1)))
-    for start in range(0, len(many), size):
-        stop = min(start + size, len(many))
-        barred = seen.keys(start, stop, len(index))
+    start = 0
+    while start < len(many):
+        full = int(np.searchsorted(seen.offsets, seen.offsets[start] + _SEEN, side="right")) - 1
+        stop = max(start + 1, min(start + size, len(many), full))
+        barred = _barred(seen, start, stop, len(index))
         found, rows = _block(index, np.asarray(many[start:stop]), min(k, len(index)), barred, allowed)
         owner, column = np.nonzero(rows >= 0)
         owners.append(owner + start)
         positions.append(rows[owner, column])
         scores.append(found[owner, column])
+        start = stop
     owner = np.concatenate(owners)
-    rank = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
-    return Best(owner, rank, np.concatenate(positions), np.concatenate(scores))
+    return Best(owner, _ranks(owner), np.concatenate(positions), np.concatenate(scores))
+
+
+def _ranks(owner: Int64[ndarray, " results"]) -> Int64[ndarray, " results"]:
+    """From 1 for each owner."""
+    ranks: ndarray = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
+    return ranks
+
+
+def _barred(seen: Seen, start: int, stop: int, n: int) -> Int64[ndarray, " keys"]:
+    """``(query - start) * n + row`` of what some queries must not get, sorted, each once; rows from ``n`` on do not count."""
+    query, row = (
+        np.repeat(np.arange(stop - start), np.diff(seen.offsets[start : stop + 1])),
+        seen.rows(start, stop),
+    )
+    return np.unique((query * n + row)[row < n])
 
 
 def _block(
@@ -120,7 +131,7 @@ def _block(
         and 0 < wanted <= max(n // _SHARE, k)
         and len(todo) * wanted * interests <= max(_RESULTS, m * k)
     ):
-        more, positions = _asked(index, queries[todo], wanted)
+        more, positions = merged(index.search, queries[todo], wanted)
         keep = _kept(positions, todo, n, barred, allowed)
         rank = np.cumsum(keep, axis=1)
         row, column = np.nonzero(keep & (rank <= k))
@@ -134,23 +145,6 @@ def _block(
         found, positions = _by_force(index, queries[some], k, _keys_of(some, mine, n), allowed)
         scores[some, : found.shape[1]], rows[some, : found.shape[1]] = found, positions
     return scores, rows
-
-
-def _asked(index: VectorIndex, queries: Shaped[ndarray, "m interests dim"], k: int) -> Found:
-    """What the index finds, a row that several vectors found once. The first ``k`` of these are as sure as the index.
-
-    A row among the ``k`` best of a query has fewer than ``k`` better ones in the list where its best score stands.
-    """
-    m, interests, dim = queries.shape
-    scores, positions = index.search(queries.reshape(-1, dim), k)
-    if interests == 1:
-        return scores, positions
-    scores, positions = scores.reshape(m, -1), positions.reshape(m, -1)
-    order = np.lexsort((-scores, positions), axis=1)
-    scores, positions = np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)
-    again = positions < 0
-    again[:, 1:] |= positions[:, 1:] == positions[:, :-1]
-    return _top(np.where(again, -np.inf, scores), np.where(again, -1, positions), min(k, positions.shape[1]))
 
 
 def _kept(
@@ -195,14 +189,5 @@ def _by_force(
         scores[:, start : start + step] = (asked @ part.T).reshape(m, interests, -1).max(axis=1)
     # Barred rows are allowed ones: each has a column.
     scores[barred // n, np.searchsorted(rows, barred % n)] = -np.inf
-    found, positions = _top(scores, np.broadcast_to(rows, scores.shape), min(k, len(rows)))
+    found, positions = top(scores, np.broadcast_to(rows, scores.shape), min(k, len(rows)))
     return found, np.where(np.isneginf(found), -1, positions)
-
-
-def _top(scores: Float32[ndarray, "m n"], positions: Int64[ndarray, "m n"], k: int) -> Found:
-    """The ``k`` highest, highest first."""
-    if 0 < k < scores.shape[1]:
-        chosen = np.argpartition(scores, -k, axis=1)[:, -k:]
-        scores, positions = np.take_along_axis(scores, chosen, 1), np.take_along_axis(positions, chosen, 1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(positions, order, 1)

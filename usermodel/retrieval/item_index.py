@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Int32
-from numpy import ndarray
 
 from usermodel import manifest
 from usermodel.ann.base import Metric
 from usermodel.embedding_table import EmbeddingTable
-from usermodel.embeddings.files import KIND as EMBEDDINGS
-from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.errors import DataError, MismatchError, MissingError
+from usermodel.errors import DataError, IntegrityError, MismatchError, UserModelError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.retrieval import files
-from usermodel.retrieval.filtering import Seen, best
-from usermodel.retrieval.vector_index import Measured, OnProgress, VectorIndex, Wish, recall
+from usermodel.retrieval.allowed import allowed_by
+from usermodel.retrieval.filtering import best
+from usermodel.retrieval.rebuilding import KEPT, tell_and_write
+from usermodel.retrieval.seen import Histories, Listed
+from usermodel.retrieval.sources import around, has_users, items_of, sample_of
+from usermodel.retrieval.tuning import Measured, recall
+from usermodel.retrieval.vector_index import OnProgress, VectorIndex, Wish
 from usermodel.store.sequence_store import SequenceStore
 
 KIND = files.KIND
@@ -36,10 +36,13 @@ class ItemIndex:
         table: Item vectors by id.
         vocabulary: Item ids in that order.
         source: Run or embeddings folder the vectors came from.
+        users_of: The store whose users it was tuned with; None when it was tuned otherwise.
     """
 
-    def __init__(self, search: VectorIndex, table: EmbeddingTable, source: Path) -> None:
-        self.search, self.table, self.source = search, table, source
+    def __init__(
+        self, search: VectorIndex, table: EmbeddingTable, source: Path, users_of: Path | None = None
+    ) -> None:
+        self.search, self.table, self.source, self.users_of = search, table, source, users_of
         self.vocabulary = Vocabulary(table.ids.alias("id"))
 
     def __len__(self) -> int:
@@ -66,7 +69,7 @@ class ItemIndex:
         kind: str = "auto",
         metric: Metric = "inner-product",
         recall: float = 0.95,
-        users: EmbeddingTable | None = None,
+        users: EmbeddingTable | SequenceStore | None = None,
         gpu: bool = False,
         on_progress: OnProgress | None = None,
         allow_modules: Sequence[str] = (),
@@ -78,8 +81,8 @@ class ItemIndex:
             kind: ``flat``, ``sq8``, ``ivf-flat``, ``ivf-pq``, ``hnsw``, or ``auto``: flat up to 200,000 items, hnsw beyond.
             metric: ``inner-product``, the score of training, or ``cosine``.
             recall: Share of the exact best ten that an approximate kind is to find.
-            users: Vectors of users that it is tuned with: they lie elsewhere than items. None means the users of an embeddings
-                folder, or, of a run, the items themselves.
+            users: Users that it is tuned with, because they lie elsewhere than items: their vectors, or a store, of which up to
+                2,000 are embedded. None means the users of an embeddings folder, or, of a run, the items themselves.
             gpu: Search on a GPU.
             on_progress: Called with (items added, items in all).
             allow_modules: Modules outside usermodel whose classes the saved encoder may name.
@@ -89,14 +92,17 @@ class ItemIndex:
             MismatchError: Users of another encoder.
         """
         path = Path(source)
-        table = _items_of(path, allow_modules)
-        if users is None and manifest.read(path).kind == EMBEDDINGS:
+        table = items_of(path, allow_modules)
+        store = users if isinstance(users, SequenceStore) else None
+        if isinstance(users, SequenceStore):
+            users = sample_of(path, users, allow_modules)
+        elif users is None and has_users(path):
             users = EmbeddingTable.load(path, "users")
         if users is not None:
             _require_same(users, table.encoder_hash, "build")
-        queries = None if users is None or not len(users) else users.vectors.reshape(-1, users.dim)
-        wish = Wish(kind, metric, recall, gpu)
-        return ItemIndex(VectorIndex.build(table.to_numpy(), wish, queries, on_progress), table, path)
+        queries = None if users is None or not len(users) else users.vectors
+        search = VectorIndex.build(table.to_numpy(), Wish(kind, metric, recall, gpu), queries, on_progress)
+        return ItemIndex(search, table, path, None if store is None else store.path)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the index.
@@ -112,55 +118,80 @@ class ItemIndex:
             return
         with manifest.write_file(path, KIND, overwrite=overwrite) as draft:
             self.search.index.save(draft.path)
-            source = os.path.relpath(self.source.resolve(), path.parent.resolve())
-            facts = {
-                "encoder_hash": self.encoder_hash,
-                "vocabulary_hash": self.vocabulary.hash,
-                "source": source,
-            }
+            facts = {"encoder_hash": self.encoder_hash, "vocabulary_hash": self.vocabulary.hash}
+            for name, other in (("source", self.source), ("users_of", self.users_of)):
+                if other is not None:
+                    facts[name] = os.path.relpath(other.resolve(), path.parent.resolve())
             draft.meta.update(self.search.facts(), of="items", n_items=len(self), **facts)
 
     @staticmethod
     def load(
-        path: str | os.PathLike[str], *, rebuild: bool = False, allow_modules: Sequence[str] = ()
+        path: str | os.PathLike[str],
+        *,
+        rebuild: bool = False,
+        gpu: bool = False,
+        allow_modules: Sequence[str] = (),
     ) -> ItemIndex:
         """Open an index written by `save`; hashes are checked before FAISS sees the file.
 
         Args:
             path: The file or the folder.
-            rebuild: Build a file anew, in memory, whose run holds other vectors by now.
+            rebuild: Build an index again whose FAISS file is damaged, or whose run holds other vectors by now; a warning says
+                what was wrong, and the new one is written in place of the old. It is tuned as the first one was: for the same
+                vectors the effort stays, for others it is tuned anew on users of the same store or embeddings, or, where
+                these are not to be had, on the items, which the warning says.
+            gpu: Search on a GPU.
             allow_modules: As in `build`; needed for a file only, which reads its vectors from the run.
 
         Raises:
             MissingError: No index of items, or the run it points to is gone.
-            IntegrityError: A damaged index.
+            IntegrityError: A damaged index; with ``rebuild``, one whose manifest, vectors or ids are damaged.
             MismatchError: The run it points to has changed.
+            ConfigError: No GPU, or a kind that FAISS does not have for one.
         """
         path = Path(path)
-        facts = manifest.read(path, KIND, verify=True).meta
-        if facts.get("of", "items") != "items":
-            do = "Open it with UserIndex.load."
-            raise MissingError(str(path), expected="an index of items", found=f"one of {facts['of']}", do=do)
+        try:
+            found = ItemIndex._open(path, files.read_facts(path, "items"), allow_modules)
+        except (IntegrityError, MismatchError) as error:
+            if not rebuild:
+                raise
+            found = ItemIndex._again(path, error, allow_modules)
+        if gpu:
+            found.search.index.to_gpu()
+        return found
+
+    @staticmethod
+    def _open(path: Path, facts: dict[str, Any], allow_modules: Sequence[str]) -> ItemIndex:
+        plan = files.Plan.of(path, facts)
         if path.is_dir():
             table = files.load_table(path, "items", facts)
-            return ItemIndex(files.load_index(path / files.FILE, table, facts), table, path)
-        source = path.parent / str(facts.get("source"))
-        if not source.exists():
-            do = "Build the index again from its run, or as a folder, which needs no run."
-            raise MissingError(str(path), expected=f"its run at {source}", found="nothing there", do=do)
-        table = _items_of(source, allow_modules)
+            return ItemIndex(plan.load(path / files.FILE, table), table, path)
+        table, source, users_of = around(path, facts, allow_modules)
         if table.encoder_hash != facts.get("encoder_hash"):
-            if rebuild:
-                return ItemIndex.build(
-                    source, kind=str(facts["type"]), metric=facts["metric"], allow_modules=allow_modules
-                )
             found = f"encoder {table.encoder_hash[:12]}"
-            do = "Build the index again, or pass rebuild=True."
+            do = "Build the index again, or pass --rebuild (rebuild=True)."
             expected = (
                 f"the vectors of encoder {str(facts.get('encoder_hash'))[:12]}, which it was built from"
             )
             raise MismatchError(str(path), expected=expected, found=found, do=do)
-        return ItemIndex(files.load_index(path, table, facts), table, source)
+        return ItemIndex(plan.load(path, table), table, source, users_of)
+
+    @staticmethod
+    def _again(path: Path, cause: UserModelError, allow_modules: Sequence[str]) -> ItemIndex:
+        """The index built again from vectors that are whole, and written back."""
+        facts = files.read_facts(path, "items", damaged=True)
+        plan = files.Plan.of(path, facts)
+        users_of = None
+        if path.is_dir():
+            table, source = files.load_table(path, "items", facts), path
+        else:
+            table, source, users_of = around(path, facts, allow_modules)
+        if table.encoder_hash == facts.get("encoder_hash"):
+            built, how = ItemIndex(plan.make(table), table, source, users_of), KEPT
+        else:
+            built, how = _tuned_anew(plan, source, users_of, allow_modules)
+        tell_and_write(path, cause, built.search, how, lambda: built.save(path, overwrite=True))
+        return built
 
     def recommend(
         self,
@@ -189,8 +220,10 @@ class ItemIndex:
         """
         require_k(k)
         _require_same(users, self.encoder_hash, "recommend")
-        seen = Seen.none(len(users)) if exclude_seen is None else self._seen(users, exclude_seen)
-        found = best(self.search, users.vectors, k, seen=seen, allowed=self._allowed(allow, deny))
+        seen = Listed.none(len(users)) if exclude_seen is None else self._seen(users, exclude_seen)
+        found = best(
+            self.search, users.vectors, k, seen=seen, allowed=allowed_by(self.vocabulary, allow, deny)
+        )
         return pl.DataFrame(
             {
                 users.name: users.ids.gather(found.owner),
@@ -201,47 +234,19 @@ class ItemIndex:
         )
 
     def recall(self, users: EmbeddingTable, k: int = 10) -> float:
-        """Share of the exact ``k`` best items of these users that the index finds, ties by score counted as found."""
+        """Share of the exact ``k`` best items of these users that the index finds, ties by score counted as found.
+
+        Of users with several vectors the ``k`` best are those of all vectors together, as in `recommend`.
+        """
         require_k(k)
         _require_same(users, self.encoder_hash, "recall")
-        queries = users.vectors.reshape(-1, users.dim)
-        return recall(self.search.search(queries, k)[0], self.search.exact.search(queries, k)[0])
+        return recall(self.search, users.vectors, k)
 
-    def _allowed(
-        self, allow: Iterable[Any] | None, deny: Iterable[Any] | None
-    ) -> Bool[ndarray, " items"] | None:
-        if allow is None and deny is None:
-            return None
-        mask = np.full(len(self) + 1, allow is None)
-        if allow is not None:
-            mask[self._rows(allow, "allow")] = True
-            if not mask[1:].any():
-                do = "Check the ids and their type."
-                raise DataError("allow", expected="items of this index", found="none of them", do=do)
-        if deny is not None:
-            mask[self._rows(deny, "deny")] = False
-        return np.asarray(mask[1:])
-
-    def _rows(self, ids: Iterable[Any], where: str) -> Int32[ndarray, " ids"]:
-        """Item indices of a list, 0 for ids that the index lacks; lists come from other systems, which are ahead or behind."""
-        index = self.vocabulary.encode(self.vocabulary.ids_of(ids, where))
-        unknown = int(np.count_nonzero(index == 0))
-        if 0 < unknown < len(index):
-            text = f"{where}: {unknown:,} of {len(index):,} ids are not in the index and are passed over"
-            warnings.warn(text, stacklevel=4)
-        return index
-
-    def _seen(self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str]) -> Seen:
+    def _seen(self, users: EmbeddingTable, store: SequenceStore | str | os.PathLike[str]) -> Histories:
         """What each user has taken; items that came after the index have no row here."""
         store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
         self.vocabulary.require_extended_by(store.vocabulary, "the index", str(store.path))
-        rows = store.user_rows(users.ids)
-        lengths = np.diff(store.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        index = np.repeat(store.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        positions = store.items[index].astype(np.int64) - 1
-        known = positions < len(self)
-        return Seen(np.concatenate([[0], np.cumsum(known)])[offsets], positions[known])
+        return Histories(store, store.user_rows(users.ids))
 
 
 def require_k(k: object) -> None:
@@ -257,7 +262,24 @@ def _require_same(users: EmbeddingTable, encoder_hash: str, where: str) -> None:
         raise MismatchError(where, expected=f"users of encoder {encoder_hash[:12]}", found=found, do=do)
 
 
-def _items_of(path: Path, allow_modules: Sequence[str]) -> EmbeddingTable:
-    if manifest.read(path).kind == EMBEDDINGS:
-        return EmbeddingTable.load(path, "items")
-    return UserEncoder.load(path, allow_modules=allow_modules).items()
+def _tuned_anew(
+    plan: files.Plan, source: Path, users_of: Path | None, allow_modules: Sequence[str]
+) -> tuple[ItemIndex, str]:
+    """The index of a source that holds other vectors by now; and from what it was built and how it was tuned, in words."""
+    options: dict[str, Any] = {"kind": plan.kind.kind, "metric": plan.spec.metric}
+    options |= {"allow_modules": allow_modules}
+    options |= {"recall": plan.measured.target} if plan.measured else {}
+    built, on = None, "the items, as before"
+    if users_of is not None:
+        try:
+            built = ItemIndex.build(source, users=SequenceStore.open(users_of), **options)
+        except UserModelError as error:
+            on = f"the items, because users of {users_of} are not to be had ({error.found})"
+        else:
+            on = f"users of {users_of}"
+    elif has_users(source):
+        on = "its users"
+    elif plan.measured and plan.measured.on == "users":
+        on = "the items, because the users whom it was tuned on are not kept with it"
+    built = built or ItemIndex.build(source, **options)
+    return built, f"from what {source} holds now{f', tuned on {on}' if built.measured else ''}"

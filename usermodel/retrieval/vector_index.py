@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,18 +11,15 @@ import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 from numpy import ndarray
 
-from usermodel.ann.base import FaissIndex, Metric
+from usermodel.ann.base import Effort, FaissIndex, Metric, Spec
 from usermodel.ann.flat import FlatIndex
 from usermodel.ann.kinds import kind_of
 from usermodel.errors import ConfigError
+from usermodel.retrieval.tuning import Measured, tune
 
 OnProgress = Callable[[int, int], None]
 #: Vectors up to which brute force is fast enough to be the default: nothing is lost, and nothing to build.
 FLAT_MOST: Final = 200_000
-#: Queries that recall is measured on, and results of each.
-_QUERIES, _K = 1000, 10
-#: Scores this close, relative to the largest, are level: sums are rounded in another order.
-_LEVEL: Final = 1e-5
 #: Numbers gathered at once to score candidates again: 64 MB of floats.
 _GATHERED: Final = 1 << 24
 
@@ -36,7 +32,7 @@ class Wish:
         kind: ``flat``, ``sq8``, ``ivf-flat``, ``ivf-pq``, ``hnsw``; or ``auto``: flat up to `FLAT_MOST` vectors and on a
             GPU, hnsw beyond.
         metric: ``inner-product``, or ``cosine``.
-        recall: Share of the exact best ten to be found, on the queries that it is tuned with.
+        recall: Share of the exact best ten to be found by queries like those that it is tuned with.
         gpu: Search on a GPU.
         seed: Of samples and clusters.
     """
@@ -59,25 +55,6 @@ class Wish:
         return "flat" if self.gpu or n <= FLAT_MOST else "hnsw"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What tuning found.
-
-    Attributes:
-        recall: Share of the exact best ten that was found; a result that is level with the last of them counts.
-        queries_per_s: Searches of all queries together, a second.
-        n_queries: Queries it was measured on.
-        on: What they were: ``users``, or ``vectors`` of the index itself, which are easier to find.
-        reached: Whether the recall is what was wished for.
-    """
-
-    recall: float
-    queries_per_s: float
-    n_queries: int
-    on: str
-    reached: bool
-
-
 class VectorIndex:
     """Search among rows of a matrix.
 
@@ -96,7 +73,7 @@ class VectorIndex:
     def build(
         vectors: Shaped[ndarray, "n dim"],
         wish: Wish = Wish(),
-        queries: Shaped[ndarray, "m dim"] | None = None,
+        queries: Shaped[ndarray, "m *interests dim"] | None = None,
         on_progress: OnProgress | None = None,
     ) -> VectorIndex:
         """Index vectors, and look as hard as the wished recall asks for.
@@ -104,8 +81,8 @@ class VectorIndex:
         Args:
             vectors: At least one.
             wish: What to build.
-            queries: What will be asked, such as vectors of users; up to 1,000 of them are used. Without them the index is
-                tuned on its own vectors.
+            queries: What will be asked, such as vectors of users, one or several each; up to 2,000 of them are drawn.
+                Without them the index is tuned on its own vectors.
             on_progress: Called with (vectors added, vectors in all).
         """
         kind = kind_of(wish.chosen(len(vectors)))
@@ -114,8 +91,33 @@ class VectorIndex:
             index.to_gpu()
         built = VectorIndex(index, vectors)
         if len(index.efforts()) > 1:
-            built.tune(wish, queries)
+            on = "vectors" if queries is None else "users"
+            built.measured = tune(built, vectors if queries is None else queries, wish.recall, on)
         return built
+
+    @staticmethod
+    def again(
+        kind: type[FaissIndex],
+        spec: Spec,
+        effort: Effort,
+        vectors: Shaped[ndarray, "n dim"],
+        measured: Measured | None = None,
+    ) -> VectorIndex:
+        """An index as another one was: of its kind, metric and seed, looking as hard as it did.
+
+        Args:
+            kind: Kind of the other one.
+            spec: Its metric and seed.
+            effort: Its effort.
+            vectors: At least one.
+            measured: What tuning found for it.
+
+        Raises:
+            DataError: The effort is that of another kind.
+        """
+        index = kind.build(vectors, metric=spec.metric, seed=spec.seed)
+        index.set_effort(effort)
+        return VectorIndex(index, vectors, measured)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -128,36 +130,6 @@ class VectorIndex:
             if self.index.kind == "flat"
             else FlatIndex.build(self.vectors, metric=self.index.spec.metric)
         )
-
-    def tune(self, wish: Wish, queries: Shaped[ndarray, "m dim"] | None = None) -> None:
-        """Take the fastest effort that finds the wished share of the exact results, or the most thorough if none does."""
-        asked = self.vectors if queries is None else queries
-        rows = np.arange(len(asked))
-        if len(rows) > _QUERIES:
-            rows = np.sort(np.random.default_rng(wish.seed).choice(rows, _QUERIES, replace=False))
-        sample = self.index.prepare(np.asarray(asked[rows]))
-        exact = self.exact.find(sample, _K)[0]
-        best: tuple[float, dict[str, int], float] | None = None
-        done: set[int] = set()
-        found = 0.0, 0.0
-        for effort in self.index.efforts():
-            group = effort.get("rescored", 0) if "nprobe" in effort else 0
-            if group in done:
-                continue
-            self.index.set_effort(effort)
-            started = time.perf_counter()
-            scores = self.search(sample, _K)[0]
-            seconds = time.perf_counter() - started
-            found = recall(scores, exact), len(sample) / max(seconds, 1e-9)
-            if found[0] >= wish.recall:
-                done.add(group)
-                if best is None or seconds < best[0]:
-                    best = seconds, dict(effort), found[0]
-        if best is not None:
-            self.index.set_effort(best[1])
-            found = best[2], len(sample) / max(best[0], 1e-9)
-        on = "vectors" if queries is None else "users"
-        self.measured = Measured(round(found[0], 4), round(found[1], 1), len(sample), on, best is not None)
 
     def search(
         self, queries: Shaped[ndarray, "m dim"], k: int
@@ -191,12 +163,4 @@ class VectorIndex:
         spec = self.index.spec
         facts: dict[str, Any] = {"n": spec.n, "dim": spec.dim, "metric": spec.metric, "seed": spec.seed}
         facts |= {"type": self.index.kind, "effort": dict(self.index.effort)}
-        return facts | ({"measured": dict(vars(self.measured))} if self.measured else {})
-
-
-def recall(found: Float32[ndarray, "m k"], exact: Float32[ndarray, "m k"]) -> float:
-    """Share of exact results among those found, by score: a result level with the last exact one counts."""
-    if not exact.size:
-        return 1.0
-    last = exact[:, -1:] - _LEVEL * np.abs(exact).max(axis=1, keepdims=True)
-    return float((found >= last).sum() / exact.size)
+        return facts | ({"measured": self.measured.facts()} if self.measured else {})

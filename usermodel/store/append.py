@@ -54,7 +54,7 @@ def append(store: SequenceStore, log: EventLog | Any, out: str | Path | None = N
             replaced since it was opened, as an earlier ``append`` in place does.
         OutputExistsError: ``out`` exists.
     """
-    target = store.path if out is None else Path(out)
+    target = store.folder if out is None else Path(out)
     require_appendable(store, out)
     store.require_current()
     log = log if isinstance(log, EventLog) else read_events(log)
@@ -126,7 +126,7 @@ def _columns(of: SequenceStore | EventLog) -> str:
 
 def _write_quarantine(store: SequenceStore, log: EventLog, path: Path) -> None:
     """Bad rows of the old logs, then those of the new one."""
-    old = store.path / QUARANTINE
+    old = store.folder / QUARANTINE
     before = old.read_bytes() if old.is_file() else b""
     if before or log.rejects:
         write_quarantine(log.rejects, path)

@@ -77,14 +77,14 @@ def forget(store: SequenceStore, users: pl.Series) -> Receipt:
     if not np.diff(store.offsets)[keep].any():
         do = "Delete the folder."
         raise DataError(str(store.path), expected="a user with events who stays", found="none", do=do)
-    quarantine = store.path / QUARANTINE
+    quarantine = store.folder / QUARANTINE
     bad_rows = quarantine.read_bytes().count(b"\n") if quarantine.is_file() else 0
     if keep.all() and not bad_rows:
         tables = dict.fromkeys(store.meta.get(FOLDER, {}), 0)
         return Receipt(str(store.path), len(asked), 0, len(asked), 0, tables)
     contents = _without(store, keep)
     events = store.n_events - len(contents.times)
-    with manifest.write_directory(store.path, KIND, overwrite=True) as draft:
+    with manifest.write_directory(store.folder, KIND, overwrite=True) as draft:
         contents.write(draft.path)
         facts, tables = keep_users(store, keep, draft.path)
         draft.meta.update(store.meta)

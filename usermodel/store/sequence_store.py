@@ -47,7 +47,8 @@ class SequenceStore:
     and a store that has changed in between is refused.
 
     Attributes:
-        path: Folder of the store.
+        path: Folder of the store, as it was given: what messages name.
+        folder: The same from the root, which stays right when the process moves to another working folder.
         meta: Facts from the manifest: counts, time kind, what was filtered.
         content_hash: Identity of the content.
         context: Kinds of the columns that were declared, by name.
@@ -55,6 +56,7 @@ class SequenceStore:
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = False) -> None:
         self.path = Path(path)
+        self.folder = self.path.absolute()
         found = manifest.read(self.path, KIND, verify=verify)
         self.meta: dict[str, Any] = found.meta
         self.content_hash = found.content_hash
@@ -91,7 +93,7 @@ class SequenceStore:
         return cls(path, verify=verify)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (str(self.path.resolve()), self.content_hash)
+        return _reopen, (str(self.folder.resolve()), self.content_hash)
 
     def __repr__(self) -> str:
         return f"SequenceStore({str(self.path)!r}: {self.n_users:,} users, {self.n_items:,} items, {self.n_events:,} events)"
@@ -248,7 +250,7 @@ class SequenceStore:
         Raises:
             MismatchError: The store was replaced since it was opened.
         """
-        now = manifest.read(self.path, KIND)
+        now = manifest.read(self.folder, KIND)
         if now.content_hash != self.content_hash:
             expected, found = f"store {self.content_hash[:12]}", now.content_hash[:12]
             do = "The store was replaced; open it again."
@@ -256,7 +258,7 @@ class SequenceStore:
         return now
 
     def _column(self, name: str) -> ndarray:
-        return load_array(self.path / f"{name}.npy", _AGAIN)
+        return load_array(self.folder / f"{name}.npy", _AGAIN)
 
     def _categories_of(self, name: str) -> Vocabulary:
         if name == EVENT_TYPE:
@@ -265,7 +267,7 @@ class SequenceStore:
 
     def _ids(self, name: str, content: str | None) -> Vocabulary:
         """A vocabulary, which is read late: by then somebody may have replaced the store."""
-        vocabulary = Vocabulary.load(self.path / f"{name}.parquet")
+        vocabulary = Vocabulary.load(self.folder / f"{name}.parquet")
         if vocabulary.hash != content:
             raise self.damaged(f"the {name} that its manifest names", f"{len(vocabulary):,} other ids")
         return vocabulary

@@ -82,7 +82,7 @@ def copy_tables(store: SequenceStore, folder: Path) -> None:
     """Copy the tables of a store whose users and items keep their numbers."""
     for name in store.meta.get(FOLDER, {}):
         (folder / FOLDER).mkdir(exist_ok=True)
-        shutil.copyfile(store.path / FOLDER / f"{name}.parquet", folder / FOLDER / f"{name}.parquet")
+        shutil.copyfile(store.folder / FOLDER / f"{name}.parquet", folder / FOLDER / f"{name}.parquet")
 
 
 def load_table(store: SequenceStore, name: str) -> pl.DataFrame:
@@ -98,7 +98,7 @@ def load_table(store: SequenceStore, name: str) -> pl.DataFrame:
         options = {table: option.replace("_", "-") for option, table in NAMES.items()}
         do = f"Ingest with --{options[name]}." if name in options else nearest(name, options)
         raise DataError(name, expected="a table of this store", found=", ".join(there) or "none", do=do)
-    path = store.path / FOLDER / f"{name}.parquet"
+    path = store.folder / FOLDER / f"{name}.parquet"
     there_now = store.require_current()
     if manifest.sha256(path) != there_now.files[f"{FOLDER}/{path.name}"]["sha256"]:
         do = "Ingest again."

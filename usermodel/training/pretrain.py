@@ -152,7 +152,7 @@ def follow(store: SequenceStore, recipe: Recipe, folder: Path, team: Team) -> Ru
 def _train(loop: Loop, validate: Validate | None, on_progress: OnProgress | None) -> Run:
     classes = {value for key, value in leaves(loop.recipe.to_dict()).items() if key.endswith("class")}
     modules = sorted({str(value).partition(":")[0] for value in classes})
-    worker = (str(loop.folder), str(loop.store.path), json.dumps(modules))
+    worker = (str(loop.folder), str(loop.store.folder), json.dumps(modules))
     with _stoppable(loop), loop.team.together(worker):
         weights = weights_before(loop.recipe, loop.folder)
         if weights is not None:
