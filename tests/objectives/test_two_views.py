@@ -83,6 +83,11 @@ def test_similar_items_come_from_the_training_histories(tiny_store):
     for item in set(range(1, tiny_store.n_items + 1)) - trained:
         assert views.similar.most_similar[item] == 0
     assert set(views.similar.most_similar.tolist()) <= trained | {0}
+    # Checkpoints have it, so a resumed epoch goes on with the same.
+    again = TwoViews(Substitute(), encoder)
+    again.load_state_dict(views.state_dict())
+    assert again.similar.most_similar.equal(views.similar.most_similar)
+    assert again.similar.fitted
     # A view that needs none counts nothing, and saves nothing.
     assert not TwoViews(Crop(), encoder).state_dict()
 
