@@ -9,18 +9,15 @@ from pydantic import Field, model_validator
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.info_nce import Similarity, info_nce
+from usermodel.losses.softmax import full_softmax
 from usermodel.negatives.protocol import NegativeSampler
-from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
-from usermodel.sampling.protocol import Examples
-from usermodel.store.sequence_store import SequenceStore
 
 
 class DuorecConfig(ObjectiveConfig):
     """Weights of the contrasts; the defaults are those of the released script, in which next-item prediction has weight 1.
 
     Attributes:
-        loss: Of next-item prediction; see `NextItemConfig`.
         cross: Weight of the contrast of a piece under other dropout with its partner (``us_x`` of the released code).
         unsupervised: Weight of the contrast of a piece with itself under other dropout (``un``).
         supervised: Weight of the contrast of a piece with its partner (``su``; with the one above, ``us``).
@@ -28,7 +25,6 @@ class DuorecConfig(ObjectiveConfig):
         similarity: Of vectors as they are (``dot``), or of their directions.
     """
 
-    loss: LossName = "auto"
     cross: float = Field(default=0.1, ge=0)
     unsupervised: float = Field(default=0.0, ge=0)
     supervised: float = Field(default=0.0, ge=0)
@@ -46,17 +42,10 @@ class DuorecConfig(ObjectiveConfig):
         """See `ObjectiveConfig.wants_partners`: pieces with the same target."""
         return bool(self.cross or self.supervised)
 
-    def draws_negatives(self, n_items: int) -> bool:
-        """Every loss but the full softmax does."""
-        return resolve(self.loss, n_items) != "softmax"
-
     def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> Duorec:
-        """The objective; it has no weights.
-
-        Raises:
-            ConfigError: The loss needs a sampler, and none is given.
-        """
-        return Duorec(self, ItemLoss(self.loss, encoder.n_items, negatives))
+        """The objective; it has no weights."""
+        del encoder, negatives
+        return Duorec(self)
 
 
 class Duorec(Objective):
@@ -68,27 +57,17 @@ class Duorec(Objective):
     section 3.3. Deviation: padding is no class of the softmax.
     """
 
-    def __init__(self, config: DuorecConfig, loss: ItemLoss) -> None:
+    def __init__(self, config: DuorecConfig) -> None:
         super().__init__()
-        self.config, self.loss = config, loss
-
-    def facts(self) -> dict[str, object]:
-        """The loss that ``auto`` chose, and its negatives."""
-        return self.loss.facts()
-
-    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
-        """Let the sampler follow the encoder."""
-        del examples
-        if self.loss.negatives is not None:
-            self.loss.negatives.refresh(encoder, store)
+        self.config = config
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """The last event of each history is its target; without a partner a history is its own."""
         config = self.config
         inputs, target = batch.without_last()
         first = encoder(inputs).users
-        loss = self.loss(encoder, first, target)
-        parts = {self.loss.name: loss.detach()}
+        loss = full_softmax(first, encoder.item_vectors(), target - 1)
+        parts = {"softmax": loss.detach()}
         again = encoder(inputs).users if config.cross or config.unsupervised else first
         partner = first
         if config.wants_partners:

@@ -35,7 +35,8 @@ class SimilarItems(nn.Module):
     def fit_once(self, store: SequenceStore, examples: Examples) -> None:
         """Count in the slices of ``examples``, which are training data; nothing if that was done before.
 
-        The slices of an epoch hold every training event, whatever their borders, so one epoch is as good as another.
+        Windows of `AllPositionsConfig` hold every training event of users with two or more, wherever their borders are, so
+        one epoch is as good as another. What a sampler leaves out is not counted.
         """
         if bool(self.fitted):
             return
