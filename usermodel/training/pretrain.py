@@ -84,9 +84,7 @@ def pretrain(
             return _finished(folder, recipe, store)
     elif old:
         folders.refuse(folder, overwrite)
-    recipe = recipe or Recipe()
-    _lead(store, recipe, folder, resume, validate, on_progress)
-    return _finished(folder, recipe, store)
+    return _lead(store, recipe or Recipe(), folder, resume, validate, on_progress)[0]
 
 
 def _lead(
@@ -96,8 +94,8 @@ def _lead(
     resume: bool,
     validate: Validate | None,
     on_progress: OnProgress | None,
-) -> Loop:
-    """Rank 0, or the only process; the run is finished afterwards."""
+) -> tuple[Run, Loop]:
+    """Rank 0, or the only process."""
     require_log(recipe.training)
     require_effect(recipe.training)
     split = store.split(recipe.data.split)
@@ -112,8 +110,7 @@ def _lead(
             folders.clear(folder)
         write_recipe(recipe, folder / "config.json")
         _run_before(store, recipe, folder, on_progress)
-        _train(loop, validate, on_progress)
-    return loop
+        return _train(loop, validate, on_progress), loop
 
 
 def _run_before(store: SequenceStore, recipe: Recipe, folder: Path, on_progress: OnProgress | None) -> None:
@@ -121,7 +118,7 @@ def _run_before(store: SequenceStore, recipe: Recipe, folder: Path, on_progress:
     first, place = recipe.before(), folder / BEFORE
     if first is None or (place / manifest.NAME).is_file():
         return
-    loop = _lead(store, first, place, True, None, on_progress)
+    _, loop = _lead(store, first, place, True, None, on_progress)
     if loop.stop_requested:
         # Too late for that stage: it was in its last step.
         found, do = "a request to stop", "Continue with --resume."
