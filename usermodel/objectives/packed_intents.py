@@ -12,7 +12,7 @@ from usermodel.encoders.encode import encode_events
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.info_nce import Similarity, info_nce
 from usermodel.negatives.protocol import NegativeSampler
-from usermodel.objectives.intents import Intents
+from usermodel.objectives.intents import QUICK, Intents
 from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
 from usermodel.objectives.next_item import require_causal
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
@@ -82,14 +82,14 @@ class PackedIntents(Objective):
     The intents of ICSRec (Qin et al. 2024, arXiv:2310.14318; `Icsrec` is the released form) without a pass for each piece.
     Deviations: prefixes of the whole batch, with partners drawn from it, in place of pieces with fixed partners; two passes,
     where the released code has three; cosines in the coarse contrast, because dot products of vectors that are not normalised
-    slow the first epochs down; one term per prefix in the fine contrast instead of two, the other side's being another
+    slow the first epochs down; clusters of fewer vectors, from one start (`QUICK`); one term per prefix in the fine contrast instead of two, the other side's being another
     prefix's own.
     """
 
     def __init__(self, config: PackedIntentsConfig, loss: ItemLoss, dim: int) -> None:
         super().__init__()
         self.config, self.loss = config, loss
-        self.intents = Intents(config.clusters, dim) if config.fine else None
+        self.intents = Intents(config.clusters, dim, QUICK) if config.fine else None
 
     def facts(self) -> dict[str, object]:
         """The loss that ``auto`` chose, and its negatives."""
