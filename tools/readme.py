@@ -21,7 +21,7 @@ def demo() -> str:
 
 def results() -> str:
     """Tables of quality and of speed."""
-    return "\n\n".join([_next_item(), _parity(), _training(), _ingest()])
+    return "\n\n".join([_next_item(), _parity(), _training(), _serving(), _ingest()])
 
 
 def _parity() -> str:
@@ -48,6 +48,29 @@ def _training() -> str:
     ]
     columns = "| job | targets | usermodel | peer | its time and memory | ratio | share of the machine's product rate | NDCG@10 trained out |"
     return "\n".join([head, "", columns, "|---" * 8 + "|", *rows])
+
+
+def _serving() -> str:
+    """What comes after training: seconds beside peers, and the goals."""
+    found = {
+        name: json.loads((RESULTS / f"serve-{name}.json").read_text())
+        for name in ("evaluate", "encode", "export", "faiss-by-hand", "million-items")
+    }
+    evaluate, encode, export, by_hand, million = found.values()
+    peers = ", ".join(
+        f"{name} {evaluate[f'{key}_seconds']:.1f} s"
+        for name, key in (("RecBole", "recbole"), ("RecTools", "rectools"))
+    )
+    rows = [
+        f"| full ranking of {evaluate['users']:,} users x {evaluate['items']:,} items, encoding and bootstrap intervals included | {evaluate['seconds']:.2f} s | {peers} |",
+        f"| encoding {encode['events']:,} events | {encode['events_per_s']:,} events/s | {encode['peer']}: {encode['times_faster_than_peer']:.1f} times as long |",
+        f"| export of {export['n_users']:,} users x {export['dim']} to Parquet | {export['parquet_seconds']:.1f} s, {export['parquet_peak_mb']:,.0f} MB | |",
+        f"| searches through `ItemIndex`'s engine, the least of four ways | {by_hand['least_ratio']:.2f} of FAISS called by hand | |",
+        f"| {million['n_items']:,} items, {million['type']}, recall@10 {million['recall@10']:.3f} | {million['index_qps']:,.0f} queries/s | exact search in batches: {million['flat_batched_qps']:,.0f} queries/s |",
+    ]
+    head = f"**Serving** ({evaluate['hardware']}), beside peers in the same run, medians. Command: `make bench-serve`. Every command after `pretrain` "
+    head += "on Beauty and MovieLens-1M, with its seconds and what it found: `make proof-serving`, `benchmarks/results/serving_*.json`."
+    return "\n".join([head, "", "| job | usermodel | peer |", "|---|---|---|", *rows])
 
 
 def _ingest() -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from torch import Tensor
 
 from usermodel.sampling.protocol import Examples
@@ -22,12 +23,17 @@ class JaggedBatch:
         timestamps_s: Time of each event in seconds UTC, or its order in an order-only store.
         offsets: Starts at 0, never falls, ends at the number of events.
         features: Further columns of the store by name, one value an event: numbers, or codes with 0 = no value.
+        masked: Events whose item the encoder must not see: it reads its mask token instead; None means none.
+        partner: For each user another history that belongs to the example, as `Examples.partners` says; None means none.
+            Encoders do not look at it.
     """
 
     item_index: Int64[Tensor, " events"]
     timestamps_s: Int64[Tensor, " events"]
     offsets: Int64[Tensor, " users+1"]
     features: dict[str, Shaped[Tensor, " events"]] = field(default_factory=dict)
+    masked: Bool[Tensor, " events"] | None = None
+    partner: JaggedBatch | None = None
 
     @property
     def n_users(self) -> int:
@@ -59,9 +65,15 @@ class JaggedBatch:
     def to(self, device: torch.device | str) -> JaggedBatch:
         """The batch on another device."""
         columns = {name: column.to(device) for name, column in self.features.items()}
-        return JaggedBatch(
-            self.item_index.to(device), self.timestamps_s.to(device), self.offsets.to(device), columns
-        )
+        masked = None if self.masked is None else self.masked.to(device)
+        events = self.item_index.to(device), self.timestamps_s.to(device)
+        return JaggedBatch(*events, self.offsets.to(device), columns, masked)
+
+    def rows(self, index: Shaped[Tensor, " taken"], offsets: Int64[Tensor, " borders"]) -> JaggedBatch:
+        """Events by number or by mask, in new histories whose borders are ``offsets``."""
+        columns = {name: column[index] for name, column in self.features.items()}
+        masked = None if self.masked is None else self.masked[index]
+        return JaggedBatch(self.item_index[index], self.timestamps_s[index], offsets, columns, masked)
 
     def take(self, users: Int64[Tensor, " taken"]) -> JaggedBatch:
         """The given users in that order; the batch itself where these are all of them in its own order."""
@@ -71,15 +83,17 @@ class JaggedBatch:
         lengths = self.lengths[users]
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         shift = torch.repeat_interleave(self.offsets[users] - offsets[:-1], lengths)
-        rows = shift + torch.arange(len(shift), device=users.device)
-        columns = {name: column[rows] for name, column in self.features.items()}
-        return JaggedBatch(self.item_index[rows], self.timestamps_s[rows], offsets, columns)
+        return self.rows(shift + torch.arange(len(shift), device=users.device), offsets)
 
     def select(self, keep: Tensor) -> JaggedBatch:
         """Only the events where ``keep`` (bool ``[events]``) is true; users stay, even when nothing is left of them."""
         ends = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
-        columns = {name: column[keep] for name, column in self.features.items()}
-        return JaggedBatch(self.item_index[keep], self.timestamps_s[keep], ends[self.offsets], columns)
+        return self.rows(keep, ends[self.offsets])
+
+    def latest(self, n: int) -> JaggedBatch:
+        """At most ``n`` events of each user, the latest ones."""
+        owner = self.user_of_event
+        return self.select(self.position >= self.lengths[owner] - n)
 
     def shifted(self) -> tuple[JaggedBatch, Int64[Tensor, " inputs"]]:
         """Inputs and targets of next-item training: all but the last event of each user, and the event after each."""
@@ -88,6 +102,33 @@ class JaggedBatch:
         keep = ~last
         following = torch.roll(self.item_index, -1)
         return self.select(keep), following[keep]
+
+    def without_last(self) -> tuple[JaggedBatch, Int64[Tensor, " filled"]]:
+        """Histories without their last event, and the item of that event; users without events are left out."""
+        filled = torch.nonzero(self.lengths).squeeze(1)
+        batch = self.take(filled)
+        last = torch.zeros(batch.n_events, dtype=torch.bool, device=filled.device)
+        last[batch.offsets[1:] - 1] = True
+        return batch.select(~last), batch.item_index[last]
+
+    @staticmethod
+    def join(batches: Sequence[JaggedBatch]) -> JaggedBatch:
+        """The users of several batches with the same columns, one batch after the other."""
+        first = batches[0]
+        lengths = torch.cat([one.lengths for one in batches])
+        masked = None
+        if any(one.masked is not None for one in batches):
+            none = [torch.zeros_like(one.item_index, dtype=torch.bool) for one in batches]
+            masked = torch.cat(
+                [n if one.masked is None else one.masked for one, n in zip(batches, none, strict=True)]
+            )
+        return JaggedBatch(
+            torch.cat([one.item_index for one in batches]),
+            torch.cat([one.timestamps_s for one in batches]),
+            torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+            {name: torch.cat([one.features[name] for one in batches]) for name in first.features},
+            masked,
+        )
 
     def padded(self, *, left: bool = False) -> tuple[Int64[Tensor, "users time"], Tensor]:
         """Item indices as a rectangle with 0 in the gaps, and the mask of real events ``[users, time]``."""

@@ -200,6 +200,10 @@ def _assign(value: C, path: list[str], new: Any, full: str) -> C:
         raise ConfigError(full, expected=f"a key of {cls.__name__}", found=f"an unknown key {name!r}", do=do)
     if rest:
         old = getattr(value, name)
+        if isinstance(old, tuple) and rest[0].isdigit() and int(rest[0]) < len(old) and rest[1:]:
+            place = int(rest[0])
+            new = (*old[:place], _assign(old[place], rest[1:], new, full), *old[place + 1 :])
+            return validate(cls, {key: getattr(value, key) for key in cls.model_fields} | {name: new}, full)
         if not isinstance(old, Config):
             expected, found = f"{name!r} to hold further keys", f"the value {old!r}"
             raise ConfigError(full, expected=expected, found=found, do="Shorten the key.")

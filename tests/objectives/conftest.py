@@ -1,9 +1,13 @@
 """Batches made by hand."""
 
+import polars as pl
 import pytest
 import torch
 
 from usermodel.batch import JaggedBatch
+from usermodel.events.readers import read_events
+from usermodel.store.build import build_store
+from usermodel.store.sequence_store import SequenceStore
 
 
 @pytest.fixture
@@ -17,5 +21,17 @@ def make_batch():
         return JaggedBatch(
             torch.tensor(flat, dtype=torch.int64), torch.tensor(times, dtype=torch.int64), offsets
         )
+
+    return make
+
+
+@pytest.fixture
+def make_store(tmp_path):
+    """Lists of item indices -> a store; every index up to the largest must occur."""
+
+    def make(*histories: list[int]) -> SequenceStore:
+        rows = [(f"u{u}", f"i{i}", t) for u, history in enumerate(histories) for t, i in enumerate(history)]
+        frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+        return build_store(read_events(frame, time_unit="order"), tmp_path / "store")
 
     return make

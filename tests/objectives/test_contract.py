@@ -1,6 +1,7 @@
 """What every objective owes the training loop. Implementations are found by walking the package."""
 
 import importlib
+import itertools
 import json
 import math
 import pkgutil
@@ -51,14 +52,14 @@ contract = pytest.mark.parametrize("config", variants(), ids=repr)
 
 
 def build(config: ObjectiveConfig, seed: int = 0, **changes) -> tuple[EncoderModule, Objective]:
-    """The objective with an encoder it accepts: causal where it may be."""
+    """The objective with an encoder it accepts: causal and without a mask token where it may be."""
     shape = TransformerConfig(dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1).override(
         changes
     )
     negatives = Uniform(N_ITEMS) if config.draws_negatives(N_ITEMS) else None
-    for causal in (True, False):
+    for mask_token, causal in itertools.product((False, True), (True, False)):
         torch.manual_seed(seed)
-        encoder = shape.override({"causal": causal}).build(N_ITEMS)
+        encoder = shape.override({"causal": causal, "mask_token": mask_token}).build(N_ITEMS)
         try:
             return encoder, config.build(encoder, negatives)
         except ConfigError:
@@ -98,12 +99,25 @@ def test_the_loss_is_finite_for_the_smallest_batches(config, make_batch, users):
 @contract
 def test_the_order_of_users_does_not_matter(config, make_batch):
     encoder, objective = build(config, dropout=0.0)
-    torch.manual_seed(3)
-    one = objective.eval()(encoder.eval(), make_batch(*histories()))
-    torch.manual_seed(3)
-    two = objective(encoder, make_batch(*histories()[::-1]))
-    torch.testing.assert_close(one.loss, two.loss, atol=1e-5, rtol=1e-5)
-    assert one.n_targets == two.n_targets
+    encoder.eval()
+    objective.eval()
+
+    def losses(users, seeds):
+        outputs = []
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            outputs.append(objective(encoder, make_batch(*users)))
+        return np.array([one.loss.item() for one in outputs]), {one.n_targets for one in outputs}
+
+    (one, n), (two, m) = losses(histories(), 2), losses(histories()[::-1], 2)
+    if one[0] == one[1]:
+        assert two == pytest.approx(one, abs=1e-5, rel=1e-5)
+        assert n == m
+    else:
+        # Which user gets which draw depends on the order; the distribution does not.
+        (one, _), (two, _) = losses(histories(), 200), losses(histories()[::-1], 200)
+        error = (one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two)) ** 0.5
+        assert abs(one.mean() - two.mean()) < 4 * error
 
 
 @contract
@@ -164,14 +178,22 @@ def test_the_encoder_is_not_a_member(config):
 @contract
 def test_a_batch_can_be_learned(config, make_batch):
     encoder, objective = build(config)
-    batch = make_batch(*histories(4))
-    optimiser = torch.optim.Adam([*encoder.parameters(), *objective.parameters()], lr=0.02)
-    losses = []
-    for step in range(40):
+    batch = make_batch(*histories())
+    optimiser = torch.optim.Adam([*encoder.parameters(), *objective.parameters()], lr=0.01)
+
+    @torch.no_grad()
+    def mean_loss() -> float:
+        losses = []
+        for seed in range(1000, 1010):
+            torch.manual_seed(seed)
+            losses.append(objective(encoder, batch).loss.item())
+        return float(np.mean(losses))
+
+    before = mean_loss()
+    for step in range(120):
         torch.manual_seed(step)
         loss = objective(encoder, batch).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(loss.item())
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert mean_loss() < 0.8 * before

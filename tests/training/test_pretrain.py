@@ -304,7 +304,7 @@ def test_overwriting_that_is_killed_half_way_leaves_something_to_overwrite_or_re
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("usermodel.training.pretrain.shutil.rmtree", killed)
+        patch.setattr("usermodel.training.folders.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain(store, recipe, run.path, overwrite=True)
     with pytest.raises(MissingError, match="an unfinished one"):

@@ -208,7 +208,11 @@ def test_a_validation_of_the_callers_own_is_called_at_rank_0_only(store, recipe,
     frame = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": [1, 2]})
     short = build_store(read_events(frame, time_unit="order"), tmp_path / "short")
     own = {0: lambda encoder: {"mine": 0.5}}
-    found = at_all_ranks(3, lambda team: agree(team, short, short.split(), recipe, own.get(team.rank))(None))
+    encoder = recipe.encoder.build(short.n_items)
+    found = at_all_ranks(
+        3, lambda team: agree(team, short, short.split(), recipe, own.get(team.rank))(encoder)
+    )
+    # One user has no spread to look at.
     assert found == [{"mine": 0.5}, {}, {}]
-    found = at_all_ranks(2, lambda team: agree(team, short, short.split(), recipe, None)(None))
+    found = at_all_ranks(2, lambda team: agree(team, short, short.split(), recipe, None)(encoder))
     assert [type(error) for error in found] == [DataError] * 2

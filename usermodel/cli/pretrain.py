@@ -76,8 +76,9 @@ def pretrain(
     if "loss" in run.meta:
         drawn = f", {run.meta['n_negatives']} negatives" if "n_negatives" in run.meta else ""
         common.say(f"loss: {run.meta['loss']}{drawn}")
-    best = ", ".join(f"{name} {value:.4f}" for name, value in run.meta["best"].items())
+    best = ", ".join(f"best validation {name} {value:.4f}" for name, value in run.meta["best"].items())
     common.say(
-        f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; best validation {best} in epoch {run.meta['best_epoch']}"
+        f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; {best or 'not validated'}, "
+        f"weights of epoch {run.meta['best_epoch']}"
     )
     common.say(f"next: usermodel embed {out} {store} -o users.parquet, usermodel evaluate {out} {store}")

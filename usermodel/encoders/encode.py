@@ -77,6 +77,40 @@ def encode(
     return out
 
 
+def encode_events(
+    encoder: EncoderModule, store: Sequences, examples: Examples, *, batch_events: int = BATCH_EVENTS
+) -> Float32[ndarray, "events dim"]:
+    """The vector after each event of each slice, slices end to end; as `encode` otherwise.
+
+    For a causal encoder these are the user vectors of all prefixes, in one pass.
+
+    Raises:
+        DataError: A slice is longer than the encoder reads, or holds an item that it does not know.
+    """
+    _require_fit(encoder, examples.lengths)
+    offsets = examples.offsets
+    out = np.zeros((int(offsets[-1]), encoder.dim), dtype=np.float32)
+    device = next(encoder.parameters()).device
+
+    def fill(rows: Int64[ndarray, " batch"]) -> None:
+        with torch.inference_mode():
+            batch = collate(store, examples.take(rows))
+            require_known_items(store, batch.item_index)
+            vectors = encoder(batch.to(device)).events.float().cpu().numpy()
+        shift = offsets[rows] - batch.offsets[:-1].numpy()
+        out[np.repeat(shift, examples.lengths[rows]) + np.arange(len(vectors))] = vectors
+
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        on_cpu = device.type == "cpu"
+        size = min(batch_events, CORE_EVENTS) if on_cpu else batch_events
+        (on_cores if on_cpu else _in_turn)(fill, batches(examples.lengths, size), lambda _: None)
+    finally:
+        encoder.train(was_training)
+    return out
+
+
 def _in_turn(
     work: Callable[[ndarray], None], pieces: Sequence[ndarray], on_done: Callable[[ndarray], None]
 ) -> None:

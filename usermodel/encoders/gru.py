@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
-from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule, new_mask_token
 from usermodel.nn import padded_gru
 from usermodel.nn.dropout import Dropout
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
@@ -95,6 +95,7 @@ class Gru(EncoderModule):
         self.projection = nn.Linear(config.hidden, config.dim) if config.projection else nn.Identity()
         self.pooling = Pooling(config.readout, config.dim)
         self.items.reset(config.init_std)
+        self.mask_token = new_mask_token(config.mask_token, config.dim, config.init_std)
 
     @property
     def _stack(self) -> list[GruLayer]:
@@ -102,7 +103,7 @@ class Gru(EncoderModule):
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Encode the slices of a batch; a slice longer than ``left_pad_to``, unless that is 0, starts without padding."""
-        x = self.items(batch.item_index)
+        x = self.hide(self.items(batch.item_index), batch)
         if batch.n_events:
             packing = Packing.of(batch.offsets)
             starts = self._starts(batch.lengths[packing.users])

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from usermodel.batch import JaggedBatch
-from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule, new_mask_token
 from usermodel.nn.dropout import Dropout
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig
 from usermodel.nn.padded import PaddedBatch
@@ -70,10 +70,11 @@ class MeanPool(EncoderModule):
         self.log_half_life = nn.Parameter(learned) if config.recency == "learned" else None
         self.pooling = Pooling("last", config.dim)
         self.items.reset(config.init_std)
+        self.mask_token = new_mask_token(config.mask_token, config.dim, config.init_std)
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Running means of the slices of a batch."""
-        x = self.dropout(self.items(batch.item_index))
+        x = self.dropout(self.hide(self.items(batch.item_index), batch))
         # The last column adds up the weights.
         rows = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
         sums = decayed_sum(rows, batch.position, self._decay(x))
@@ -88,7 +89,7 @@ class MeanPool(EncoderModule):
 
     def users(self, batch: JaggedBatch) -> Float[Tensor, "users dim"]:
         """See `EncoderModule.users`: the weight of each event as it stands at the end, and one sum a user."""
-        x = self.dropout(self.items(batch.item_index))
+        x = self.dropout(self.hide(self.items(batch.item_index), batch))
         after = batch.lengths[batch.user_of_event] - 1 - batch.position
         rows = torch.cat([x, x.new_ones(len(x), 1)], dim=1) * (self._decay(x) ** after)[:, None]
         sums = torch.segment_reduce(rows, "sum", offsets=batch.offsets, unsafe=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -51,13 +52,19 @@ class Encoder(Protocol):
 
 
 class EncoderModule(nn.Module):
-    """Base of encoders that are torch modules: the protocol's facts, and one item table that embeds and scores (tied)."""
+    """Base of encoders that are torch modules: the protocol's facts, and one item table that embeds and scores (tied).
 
+    Attributes:
+        n_depths: How many of them `depths` gives.
+    """
+
+    n_depths: int = 1
     n_items: int
     dim: int
     max_history: int
     causal: bool
     items: ItemTable
+    mask_token: nn.Parameter | None
 
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """See `Encoder.item_vectors`; for encoders whose items have more than the vectors of ``items`` to override."""
@@ -67,9 +74,34 @@ class EncoderModule(nn.Module):
         """What it was built for; of item features only the shape."""
         return Catalogue(self.n_items)
 
+    def hide(self, x: Float[Tensor, "events dim"], batch: JaggedBatch) -> Float[Tensor, "events dim"]:
+        """The mask token in place of vectors of items that the batch hides.
+
+        Raises:
+            ConfigError: It hides some, and there is no mask token.
+        """
+        if batch.masked is None:
+            return x
+        self.require_mask_token()
+        assert self.mask_token is not None
+        return torch.where(batch.masked[:, None], self.mask_token.to(x.dtype), x)
+
+    def require_mask_token(self) -> None:
+        """Raise `ConfigError` unless there is one; for objectives that hide items."""
+        if self.mask_token is None:
+            expected, do = "a mask token, because items are hidden", "Set encoder.mask_token=true."
+            raise ConfigError("encoder.mask_token", expected=expected, found="false", do=do)
+
     def forward(self, batch: JaggedBatch) -> Encoded:
         """See `Encoder.__call__`."""
         raise NotImplementedError
+
+    def depths(self, batch: JaggedBatch) -> list[Encoded]:
+        """What a pass leaves after 1, 2, ... layers, each read out like the last, which is what `forward` gives.
+
+        For encoders to override whose first layers can be used alone.
+        """
+        return [self(batch)]
 
     def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
         """User vectors of a rectangle, by a number of operations that does not depend on it; for encoders to be exported.
@@ -100,10 +132,21 @@ class EncoderModule(nn.Module):
         return out
 
 
+def new_mask_token(wanted: bool, dim: int, std: float) -> nn.Parameter | None:
+    """What is read in place of a hidden item, where an encoder is to have that."""
+    return nn.Parameter(torch.randn(dim) * std) if wanted else None
+
+
 class EncoderConfig(Config):
-    """Base of encoder configurations."""
+    """Base of encoder configurations.
+
+    Attributes:
+        max_history: Events read of a history, the latest ones.
+        mask_token: Whether there is a vector to be read in place of a hidden item: for objectives that hide some.
+    """
 
     max_history: int = 50
+    mask_token: bool = False
 
     @property
     def reads_clock(self) -> bool:

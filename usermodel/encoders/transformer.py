@@ -27,7 +27,7 @@ from usermodel.encoders.catalogue import (
     require_columns,
     require_effect,
 )
-from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule
+from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule, new_mask_token
 from usermodel.errors import ConfigError
 from usermodel.nn.attention import SelfAttention
 from usermodel.nn.blocks import Activation, Block, FeedForward, NormPlace, Residual
@@ -144,7 +144,7 @@ class Transformer(EncoderModule):
         super().__init__()
         n_items, inputs = catalogue.n_items, config.inputs
         self.n_items, self.dim, self.max_history = n_items, config.dim, config.max_history
-        self.causal, self.positions = config.causal, config.positions
+        self.causal, self.positions, self.n_depths = config.causal, config.positions, config.layers
         self._catalogue, self._n_time_buckets = catalogue.shapes(), config.time_bias_buckets
         self.items = ItemTable(n_items, config.dim, config.items)
         features = catalogue.item_features
@@ -160,6 +160,7 @@ class Transformer(EncoderModule):
         self.norm_out = make_norm(config.norm_kind, config.dim) if config.norm == "pre" else nn.Identity()
         self.pooling = Pooling(config.readout, config.dim)
         self._initialise(config.init_std)
+        self.mask_token = new_mask_token(config.mask_token, config.dim, config.init_std)
 
     def _initialise(self, std: float) -> None:
         for module in self.modules():
@@ -189,6 +190,16 @@ class Transformer(EncoderModule):
         x = self._events(batch, Layout.of(batch.offsets))
         return Encoded(x, self.pooling(x, batch.offsets))
 
+    def depths(self, batch: JaggedBatch) -> list[Encoded]:
+        """See `EncoderModule.depths`; a norm at the end is that of all depths."""
+        layout, out = Layout.of(batch.offsets), []
+        x, buckets = self._inputs(batch), self._time_buckets(batch, layout)
+        for block in self.blocks:
+            x = block(x, layout, buckets)
+            events = self.norm_out(x)
+            out.append(Encoded(events, self.pooling(events, batch.offsets)))
+        return out
+
     def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
         """See `EncoderModule.padded`."""
         return pool(self.pooling, self._events(batch, batch.layout), batch)
@@ -214,7 +225,7 @@ class Transformer(EncoderModule):
         order = torch.argsort(batch.lengths, stable=True)
         batch = batch.take(order)
         layout, qkv = Layout.in_order(batch.lengths), None
-        if table is None:
+        if table is None or batch.masked is not None:
             x = self._inputs(batch)
         else:
             require_known(batch.item_index, self.n_items)
@@ -244,6 +255,7 @@ class Transformer(EncoderModule):
         x = self.items(batch.item_index)
         if self.item_features is not None:
             x = x + self.item_features(batch.item_index)
+        x = self.hide(x, batch)
         if self.inputs is not None:
             x = self.inputs(x, batch)
         if self.places is not None:

@@ -36,7 +36,7 @@ class PaddedBatch(JaggedBatch):
         users, width = item_index.shape
         offsets = torch.arange(users + 1, device=item_index.device) * width
         columns = {name: column.reshape(-1) for name, column in features.items()}
-        return PaddedBatch(item_index.reshape(-1), timestamps_s.reshape(-1), offsets, columns, width)
+        return PaddedBatch(item_index.reshape(-1), timestamps_s.reshape(-1), offsets, columns, width=width)
 
     @property
     def n_users(self) -> int:

@@ -10,6 +10,7 @@ from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
+from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -46,12 +47,17 @@ class NextItemConfig(ObjectiveConfig):
         Raises:
             ConfigError: The encoder sees later events, among which are the targets; or the loss needs a sampler.
         """
-        if not encoder.causal:
-            do = "Set encoder.causal=true, or choose an objective for bidirectional encoders."
-            expected, found = "a causal encoder for next-item training", "causal=false"
-            raise ConfigError("encoder.causal", expected=expected, found=found, do=do)
+        require_causal(encoder)
         n, t = self.n_negatives, self.calibration
         return NextItem(ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t))
+
+
+def require_causal(encoder: EncoderModule) -> None:
+    """Raise `ConfigError` if an encoder sees later events: targets are among them."""
+    if not encoder.causal:
+        do = "Set encoder.causal=true, or choose an objective for bidirectional encoders."
+        expected, found = "a causal encoder for next-item training", "causal=false"
+        raise ConfigError("encoder.causal", expected=expected, found=found, do=do)
 
 
 class NextItem(Objective):
@@ -70,8 +76,9 @@ class NextItem(Objective):
         """The loss that ``auto`` chose, and its negatives."""
         return self.loss.facts()
 
-    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore) -> None:
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Let the sampler follow the encoder."""
+        del examples
         if self.loss.negatives is not None:
             self.loss.negatives.refresh(encoder, store)
 

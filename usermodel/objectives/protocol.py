@@ -15,6 +15,7 @@ from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.negatives.protocol import NegativeSampler
+from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -45,16 +46,26 @@ class Objective(nn.Module, ABC):
         """What the objective decided by itself, for the run's manifest; plain data."""
         return {}
 
-    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore) -> None:
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Called before the first step of each epoch, with torch's generator seeded.
 
         What it computes must be kept in buffers, which checkpoints save: a resumed epoch does not start again.
+
+        Args:
+            encoder: With the weights that the epoch begins with.
+            store: Holds the events.
+            examples: Those of the epoch, in the order of the sampler; every rank has all of them.
         """
-        del encoder, store
+        del encoder, store, examples
 
 
 class ObjectiveConfig(Config):
     """Base of objective configurations."""
+
+    @property
+    def wants_partners(self) -> bool:
+        """Whether batches must have partners: ``sampling.partner`` decides."""
+        return False
 
     def draws_negatives(self, n_items: int) -> bool:
         """Whether `build` wants a sampler of negatives for a catalogue."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class Examples:
         target_stop: Row after the last target; equal to ``target_start`` when there is none.
         prediction_time: When the prediction is made, int64 microseconds (or order): inputs come before it in (time, file
             position).
+        partner_start: First store row of another slice that belongs to the example; None where there is none.
+        partner_stop: Row after its last one.
     """
 
     user: Int64[ndarray, " n"]
@@ -35,6 +38,8 @@ class Examples:
     target_start: Int64[ndarray, " n"]
     target_stop: Int64[ndarray, " n"]
     prediction_time: Int64[ndarray, " n"]
+    partner_start: Int64[ndarray, " n"] | None = None
+    partner_stop: Int64[ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -63,7 +68,32 @@ class Examples:
             self.target_start[rows],
             self.target_stop[rows],
             self.prediction_time[rows],
+            None if self.partner_start is None else self.partner_start[rows],
+            None if self.partner_stop is None else self.partner_stop[rows],
         )
+
+    def with_partner(self, start: Int64[ndarray, " n"], stop: Int64[ndarray, " n"]) -> Examples:
+        """The same examples, each with another slice that belongs to it."""
+        return dataclasses.replace(self, partner_start=start, partner_stop=stop)
+
+    def thinned(self, most: int) -> Examples:
+        """Every n-th example, so that at most ``most`` are left."""
+        return self if len(self) <= most else self.take(np.arange(0, len(self), -(-len(self) // most)))
+
+    def shortened(self) -> Examples:
+        """The slices without their last event, which is a target; without partners."""
+        stop = np.maximum(self.stop - 1, self.start)
+        return Examples(self.user, self.start, stop, stop, stop, self.prediction_time)
+
+    def partners(self) -> Examples | None:
+        """The other slices as examples, in the same order; None where there are none.
+
+        A partner counts as a slice of the user it is the partner of.
+        """
+        if self.partner_start is None or self.partner_stop is None:
+            return None
+        start, stop = self.partner_start, self.partner_stop
+        return Examples(self.user, start, stop, stop, stop, self.prediction_time)
 
     @staticmethod
     def histories(
@@ -98,6 +128,11 @@ class Examples:
 
 class SamplerConfig(Config):
     """Base of samplers; a sampler is a value, so its configuration is all of it."""
+
+    @property
+    def draws_partners(self) -> bool:
+        """Whether its examples have partners."""
+        return False
 
     def sample(
         self, store: SequenceStore, split: Split, *, max_history: int, rng: np.random.Generator

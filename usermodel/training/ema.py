@@ -23,6 +23,10 @@ class Ema:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module, self.decay = module, decay
         self.live: dict[str, Tensor] = dict(module.state_dict()) if decay else {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew with the weights as they are."""
         self.average = {name: value.detach().clone() for name, value in self.live.items()}
 
     @torch.no_grad()

@@ -133,10 +133,10 @@ class Loop:
 
     def _train_epoch(self, report: OnProgress) -> int:
         """Take the steps of an epoch that are still to do; returns its events."""
+        examples, batches = self._epoch(self.state.epoch)
         if self.state.batch == 0:
             torch.manual_seed(step_seed(self.config.seed, self.state.step))
-            self.objective.on_epoch_start(self.encoder, self.store)
-        examples, batches = self._epoch(self.state.epoch)
+            self.objective.on_epoch_start(self.encoder, self.store, examples)
         self.modules.train()
         total = int(examples.lengths.sum())
         done = sum(int(examples.lengths[rows].sum()) for rows in batches[: self.state.batch])
@@ -225,7 +225,9 @@ class Loop:
             self._log({"step/loss": loss, "step/learning_rate": rate}, state.step)
 
     def _forward(self, examples: Examples) -> ObjectiveOutput:
-        batch = self.read(examples)
+        batch, partners = self.read(examples), examples.partners()
+        if partners is not None:
+            batch = replace(batch, partner=self.read(partners))
         with products(bf16=self.bf16, device=self.fabric.device, dim=self.encoder.dim):
             output: ObjectiveOutput = self.objective(self.encoder, batch)
         return output
@@ -268,6 +270,9 @@ class Loop:
 
     def _compare(self) -> None:
         state, monitor = self.state, self.config.monitor
+        if monitor == "none":
+            self._keep()
+            return
         if monitor not in state.metrics:
             found, do = ", ".join(state.metrics) or "none", "Choose one of these."
             raise ConfigError("training.monitor", expected="a metric of the validation", found=found, do=do)
@@ -277,9 +282,14 @@ class Loop:
             raise NumericError(monitor, expected="a finite metric", found=found, do="Look at the validation.")
         schedule.count(self.config, state, value)
         if state.best is None or value > state.best:
-            state.best, state.best_epoch = value, state.epoch
-            weights = self.encoder.state_dict()
-            self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+            state.best = value
+            self._keep()
+
+    def _keep(self) -> None:
+        """Remember the encoder's weights as those of the finished run."""
+        self.state.best_epoch = self.state.epoch
+        weights = self.encoder.state_dict()
+        self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
 
 
 def seed_all(seed: int, device: torch.device) -> None:

@@ -14,8 +14,10 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
     """Build the objective, and a sampler of negatives where its loss draws any.
 
     Raises:
-        ConfigError: The ``negatives`` group was changed, and nothing draws negatives.
+        ConfigError: The ``negatives`` group was changed, and nothing draws negatives; or the ``sampling`` group draws partners
+            and the objective has no use for them, or the other way round.
     """
+    _require_partners(recipe)
     if recipe.objective.draws_negatives(encoder.n_items):
         return recipe.objective.build(encoder, recipe.negatives.build(store, split))
     default: object = Recipe.model_fields["negatives"].default
@@ -24,3 +26,14 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
         found, do = repr(recipe.negatives), "Drop it, or choose objective.loss=sampled-softmax."
         raise ConfigError("negatives", expected=expected, found=found, do=do)
     return recipe.objective.build(encoder)
+
+
+def _require_partners(recipe: Recipe) -> None:
+    wanted, drawn = recipe.objective.wants_partners, recipe.sampling.draws_partners
+    if wanted == drawn:
+        return
+    name = type(recipe.objective).__name__
+    expected = f"{'examples with' if wanted else 'no'} partners for {name}"
+    do = "Set sampling.class=usermodel.sampling.pieces:PiecesConfig and sampling.partner=last or random."
+    do = do if wanted else "Set sampling.partner=none, or choose an objective that compares examples."
+    raise ConfigError("sampling", expected=expected, found=repr(recipe.sampling), do=do)

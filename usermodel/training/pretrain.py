@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import platform
-import shutil
 import signal
 import threading
 import warnings
@@ -20,10 +17,10 @@ import torch
 
 from usermodel import manifest
 from usermodel.encoders import io
-from usermodel.errors import ConfigError, DataError, MismatchError, OutputExistsError, StorageError
+from usermodel.errors import ConfigError, DataError, InterruptedRunError, MismatchError, OutputExistsError
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.training import optimiser
+from usermodel.training import folders, optimiser
 from usermodel.training.card import write_card
 from usermodel.training.logs import require_log
 from usermodel.training.loop import Loop
@@ -31,9 +28,10 @@ from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
 from usermodel.training.room import require_room
-from usermodel.training.run import KIND, Run, is_run, leaves, read_recipe, write_recipe
+from usermodel.training.run import KIND, Run, leaves, read_recipe, write_recipe
 from usermodel.training.schedule import require_effect
-from usermodel.training.validation import Validate, agree, require_targets
+from usermodel.training.stages import BEFORE, take_over, weights_before
+from usermodel.training.validation import Validate, agree, require_possible
 from usermodel.version import VERSION
 
 
@@ -79,14 +77,14 @@ def pretrain(
     folder = Path(out)
     if Team.rank_in_environment():
         return _join(store, recipe, folder, resume, allow_modules)
-    old = _holds_something(folder)
+    old = folders.holds_something(folder)
     if old and resume:
         recipe = _same_recipe(folder, recipe, allow_modules)
         if (folder / manifest.NAME).is_file():
             return _finished(folder, recipe, store)
     elif old:
-        _refuse(folder, overwrite)
-    return _lead(store, recipe or Recipe(), folder, resume, validate, on_progress)
+        folders.refuse(folder, overwrite)
+    return _lead(store, recipe or Recipe(), folder, resume, validate, on_progress)[0]
 
 
 def _lead(
@@ -96,23 +94,35 @@ def _lead(
     resume: bool,
     validate: Validate | None,
     on_progress: OnProgress | None,
-) -> Run:
+) -> tuple[Run, Loop]:
     """Rank 0, or the only process."""
     require_log(recipe.training)
     require_effect(recipe.training)
     split = store.split(recipe.data.split)
     _require_enough(store, split)
-    if validate is None:
-        require_targets(store, split)
+    require_possible(store, split, recipe.training.monitor, validate)
     loop = Loop(store, split, recipe, folder, Team(recipe.training))
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
-    _make(folder)
-    with _alone(folder):
+    folders.make(folder)
+    with folders.alone(folder):
         if not resume:
             require_room(folder, loop.modules, average=bool(loop.config.ema))
-            _clear(folder)
+            folders.clear(folder)
         write_recipe(recipe, folder / "config.json")
-        return _train(loop, validate, on_progress)
+        _run_before(store, recipe, folder, on_progress)
+        return _train(loop, validate, on_progress), loop
+
+
+def _run_before(store: SequenceStore, recipe: Recipe, folder: Path, on_progress: OnProgress | None) -> None:
+    """Run the stage before this one, or go on with it, or leave it as it is if it is finished."""
+    first, place = recipe.before(), folder / BEFORE
+    if first is None or (place / manifest.NAME).is_file():
+        return
+    _, loop = _lead(store, first, place, True, None, on_progress)
+    if loop.stop_requested:
+        # Too late for that stage: it was in its last step.
+        found, do = "a request to stop", "Continue with --resume."
+        raise InterruptedRunError(str(folder), expected="to run the next stage", found=found, do=do)
 
 
 def _join(
@@ -124,6 +134,9 @@ def _join(
         if (folder / manifest.NAME).is_file():
             return _finished(folder, recipe, store)
     recipe = recipe or Recipe()
+    first = recipe.before()
+    if first is not None:
+        _join(store, first, folder / BEFORE, True, allow_modules)
     return follow(store, recipe, folder, Team(recipe.training))
 
 
@@ -138,18 +151,14 @@ def _train(loop: Loop, validate: Validate | None, on_progress: OnProgress | None
     modules = sorted({str(value).partition(":")[0] for value in classes})
     worker = (str(loop.folder), str(loop.store.folder), json.dumps(modules))
     with _stoppable(loop), loop.team.together(worker):
+        weights = weights_before(loop.recipe, loop.folder)
+        if weights is not None:
+            take_over(loop.encoder, weights)
+            loop.ema.restart()
         for sentence in loop.restore():
             warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=4)
         loop.run(agree(loop.team, loop.store, loop.split, loop.recipe, validate), on_progress)
         return _finish(loop, own_validation=validate is not None)
-
-
-def _holds_something(folder: Path) -> bool:
-    """Whether there is more than what a writer that was killed at once left behind."""
-    if folder.exists() and not folder.is_dir():
-        do = "Choose another name."
-        raise OutputExistsError(str(folder), expected="a folder, or nothing yet", found="a file", do=do)
-    return folder.is_dir() and any(".tmp-" not in path.name for path in folder.iterdir())
 
 
 def _same_recipe(folder: Path, recipe: Recipe | None, allow_modules: Sequence[str]) -> Recipe:
@@ -194,56 +203,6 @@ def _require_enough(store: SequenceStore, split: Split) -> None:
         raise DataError(str(store.path), expected=expected, found=found, do=do)
 
 
-def _refuse(folder: Path, overwrite: bool) -> None:
-    if not overwrite:
-        expected, found = "a folder that does not exist yet", "one that is not empty"
-        do = "Choose another name, continue it with --resume, or replace it with --overwrite."
-        raise OutputExistsError(str(folder), expected=expected, found=found, do=do)
-    if not is_run(folder):
-        do = "Move it away, or choose another name."
-        raise OutputExistsError(
-            str(folder), expected="a run to replace", found="a folder that is no run", do=do
-        )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        found, do = error.strerror or str(error), "Choose another place."
-        raise StorageError(str(folder), expected="a place that can be written", found=found, do=do) from error
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a run consists of, and nothing else.
-
-    The manifest goes first and config.json is replaced last: killed at any moment, this leaves an unfinished run.
-    """
-    (folder / manifest.NAME).unlink(missing_ok=True)
-    (folder / "metrics.csv").unlink(missing_ok=True)
-    for name in ("checkpoints", "encoder", "tensorboard"):
-        if (folder / name).is_dir():
-            shutil.rmtree(folder / name)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Refuse a second process; the lock ends with the process, however that ends."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Some network file systems cannot lock a folder; then there is no protection.
-            if error.errno in {errno.EAGAIN, errno.EACCES}:
-                expected, found = "a run that nobody is training", "one that another process trains now"
-                do = "Wait for it, or choose another name."
-                raise OutputExistsError(str(folder), expected=expected, found=found, do=do) from None
-        yield
-    finally:
-        os.close(handle)
-
-
 @contextlib.contextmanager
 def _stoppable(loop: Loop) -> Iterator[None]:
     """The first SIGTERM or Ctrl-C asks the loop to save and stop; the second acts as it always did."""
@@ -274,7 +233,7 @@ def _finish(loop: Loop, *, own_validation: bool) -> Run:
         "steps": state.step,
         "seconds": round(state.seconds, 2),
         "best_epoch": state.best_epoch,
-        "best": {loop.config.monitor: state.best},
+        "best": {} if state.best is None else {loop.config.monitor: state.best},
         "parameters": sum(weight.numel() for weight in loop.encoder.parameters()),
         "precision": "bf16" if loop.bf16 else "fp32",
         "processes": loop.team.world,

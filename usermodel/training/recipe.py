@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderConfig
@@ -54,7 +54,8 @@ class TrainingConfig(Config):
         clip_norm: Length to which the gradient of all weights is shortened; None means never.
         ema: Decay of a moving average of the encoder's weights, such as 0.999; validation and the finished run then use
             the average. 0 means none.
-        monitor: Validation metric that decides which weights are kept; higher is better.
+        monitor: Validation metric that decides which weights are kept; higher is better. ``none`` validates nothing and keeps
+            the last weights: for objectives whose vectors are not meant to rank items.
         patience: Validations in a row that count as no better before training stops, or the step size of ``plateau`` falls;
             the count then begins again.
         min_improvement: Share of the best value by which a validation must exceed it to count as better; the weights of a
@@ -87,7 +88,7 @@ class TrainingConfig(Config):
     plateau_drops: int | None = Field(default=None, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
-    monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr)$")
+    monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr|none)$")
     patience: int = Field(default=5, ge=1)
     min_improvement: float = Field(default=0.0, ge=0)
     validate_every: int = Field(default=1, ge=1)
@@ -100,7 +101,18 @@ class TrainingConfig(Config):
 
 
 class Recipe(Config):
-    """Everything that decides what a run computes, beside the store itself."""
+    """Everything that decides what a run computes, beside the store itself.
+
+    Attributes:
+        data: What part of the store trains.
+        sampling: Which slices become examples.
+        encoder: What is trained.
+        objective: What it is trained for.
+        negatives: Where negatives come from, for objectives that draw any.
+        training: How the loop runs.
+        stages: Recipes that run before this one, in order. Each starts with the encoder of the one before it, as far as names
+            and shapes of weights agree; all must hold out the same events.
+    """
 
     data: DataConfig = DataConfig()
     sampling: SerializeAsAny[SamplerConfig] = AllPositionsConfig()
@@ -108,3 +120,17 @@ class Recipe(Config):
     objective: SerializeAsAny[ObjectiveConfig] = NextItemConfig()
     negatives: SerializeAsAny[NegativesConfig] = UniformConfig()
     training: TrainingConfig = TrainingConfig()
+    stages: tuple[Recipe, ...] = ()
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        for number, stage in enumerate(self.stages):
+            if stage.stages:
+                raise ValueError(f"stages without stages of their own, got some in stages.{number}")
+            if stage.data != self.data:
+                raise ValueError(f"the same data in all stages, got another in stages.{number}")
+        return self
+
+    def before(self) -> Recipe | None:
+        """The stage before this one, with those before it; None where nothing runs first."""
+        return self.stages[-1].model_copy(update={"stages": self.stages[:-1]}) if self.stages else None

@@ -95,6 +95,8 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 def leaves(data: Any, prefix: str = "") -> dict[str, Any]:
     """Nested plain data under dotted keys, as ``--set`` writes them."""
+    if isinstance(data, list | tuple) and any(isinstance(part, dict) for part in data):
+        data = dict(enumerate(data))
     if not isinstance(data, dict):
         return {prefix: data}
     found: dict[str, Any] = {}

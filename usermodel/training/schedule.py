@@ -17,7 +17,7 @@ DROPS: Final = 2
 
 
 def require_effect(config: TrainingConfig) -> None:
-    """Raise `ConfigError` if options of ``plateau`` are set and the schedule is another one.
+    """Raise `ConfigError` if options of ``plateau`` are set and the schedule is another one, or nothing tells it when to fall.
 
     Not when the recipe is made: its keys may be assigned one after another, in any order.
     """
@@ -27,6 +27,9 @@ def require_effect(config: TrainingConfig) -> None:
             expected, found = "no value without schedule=plateau", f"{value} with schedule={config.schedule}"
             do = "Drop it, or set training.schedule=plateau."
             raise ConfigError(f"training.{name}", expected=expected, found=found, do=do)
+    if config.schedule == "plateau" and config.monitor == "none":
+        expected, do = "a metric for schedule=plateau", "Choose one, or schedule=cosine."
+        raise ConfigError("training.monitor", expected=expected, found="none", do=do)
 
 
 def planned_steps(config: TrainingConfig, batches: int) -> int:

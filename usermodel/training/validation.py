@@ -11,12 +11,13 @@ from numpy import ndarray
 from usermodel.embedding_table import DotScorer
 from usermodel.encoders.encode import batches, encode
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import DataError, NumericError
+from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.events.splits import Split
 from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.ranking import Ranks
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.collapse import CollapseWatch
 from usermodel.training.place import Place
 from usermodel.training.processes import Team
 from usermodel.training.recipe import Recipe, TrainingConfig
@@ -34,12 +35,35 @@ def agree(team: Team, store: SequenceStore, split: Split, recipe: Recipe, own: V
         split: Says which events are targets.
         recipe: Of the run.
         own: The caller's validation, at rank 0; only that rank has it, and it may do anything. None means
-            `next_item_validation`, at all ranks.
+            `next_item_validation`, at all ranks. What `CollapseWatch` sees comes with either.
     """
-    if team.share(own is None):
-        monitor = recipe.training.monitor
-        return next_item_validation(store, split, recipe.encoder.max_history, monitor, team)
-    return own or (lambda _: {})
+    monitor, max_history = recipe.training.monitor, recipe.encoder.max_history
+    ranks = own or _nothing
+    if monitor == "none":
+        ranks = _nothing
+    elif team.share(own is None):
+        ranks = next_item_validation(store, split, max_history, monitor, team)
+    watch = CollapseWatch(store, split, max_history) if team.is_main else _nothing
+    return lambda encoder: watch(encoder) | ranks(encoder)
+
+
+def _nothing(encoder: EncoderModule) -> dict[str, float]:
+    del encoder
+    return {}
+
+
+def require_possible(store: SequenceStore, split: Split, monitor: str, own: Validate | None) -> None:
+    """Raise unless there is something to validate, or nothing is to be validated.
+
+    Raises:
+        ConfigError: A validation of the caller's, and ``monitor=none``.
+        DataError: The split leaves no validation target.
+    """
+    if monitor != "none" and own is None:
+        require_targets(store, split)
+    if monitor == "none" and own is not None:
+        expected, do = "a metric of validate", "Name one, or drop validate."
+        raise ConfigError("training.monitor", expected=expected, found="none", do=do)
 
 
 def require_targets(store: SequenceStore, split: Split) -> None:

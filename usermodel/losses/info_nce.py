@@ -1,0 +1,61 @@
+"""InfoNCE between two views of the same examples, with false negatives left out.
+
+van den Oord et al. 2018 (arXiv:1807.03748), with in-batch negatives as in SimCLR (Chen et al. 2020); the mask of examples that
+share a label is that of ICSRec (Qin et al. 2024), in the form of its released code.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import normalize
+
+Similarity = Literal["dot", "cosine"]
+
+
+def info_nce(
+    first: Float[Tensor, "*groups n dim"],
+    second: Float[Tensor, "*groups n dim"],
+    label: Int64[Tensor, "*groups n"] | None = None,
+    *,
+    temperature: float = 1.0,
+    similarity: Similarity = "dot",
+) -> Float[Tensor, ""]:
+    """Mean over all ``2n`` rows of ``- log( exp(s_p) / (exp(s_p) + sum_j exp(s_j)) )``.
+
+    ``s`` are similarities of a row with the rows of both views, divided by the temperature. ``p`` is the row's partner: the
+    same example in the other view. ``j`` runs over the rows of the group but for the row itself, its partner, and, with
+    labels, all rows with the row's own label: they are no negatives. A partner stays one whatever its label.
+
+    Args:
+        first: One vector per example; groups do not see each other.
+        second: Its partner.
+        label: What examples must not share to be negatives of each other.
+        temperature: Divides the similarities.
+        similarity: ``dot`` or ``cosine``.
+
+    Returns:
+        The mean; 0 with zero gradient where there is no example. A row without negatives has loss 0.
+    """
+    n = first.shape[-2]
+    rows = torch.cat([first, second], dim=-2)
+    if not rows.numel():
+        return rows.sum()
+    if similarity == "cosine":
+        rows = normalize(rows, dim=-1)
+    scores = rows @ rows.mT / temperature
+    partner = (rows[..., :n, :] * rows[..., n:, :]).sum(-1) / temperature
+    partner = torch.cat([partner, partner], dim=-1)
+    if label is None:
+        example = torch.arange(n, device=rows.device).repeat(2)
+        hidden = example[:, None] == example
+    else:
+        both = torch.cat([label, label], dim=-1)
+        hidden = both[..., :, None] == both[..., None, :]
+    others = torch.logsumexp(scores.masked_fill(hidden, -math.inf), dim=-1)
+    # The loss of a row as softplus(others - partner): without negatives that is exactly 0.
+    return torch.nn.functional.softplus(others - partner).mean()

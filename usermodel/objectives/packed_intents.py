@@ -1,0 +1,173 @@
+"""The supervision of ICSRec from one pass over whole histories: every prefix is there already."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from usermodel.batch import JaggedBatch
+from usermodel.encoders.encode import encode_events
+from usermodel.encoders.protocol import EncoderModule
+from usermodel.losses.info_nce import Similarity, info_nce
+from usermodel.negatives.protocol import NegativeSampler
+from usermodel.objectives.intents import QUICK, Intents
+from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
+from usermodel.objectives.next_item import require_causal
+from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
+from usermodel.sampling.protocol import Examples
+from usermodel.store.sequence_store import SequenceStore
+
+
+class PackedIntentsConfig(ObjectiveConfig):
+    """Weights of the terms, and how the contrasts are made.
+
+    Attributes:
+        loss: Of the next item, as in `NextItemConfig`.
+        n_negatives: Draws of a loss that draws negatives; None means 256.
+        coarse: Weight of the contrast of prefixes with the same target item; 0 leaves it out.
+        fine: Weight of the contrast with the centroid of each prefix's cluster; 0 leaves it out.
+        clusters: Clusters, should ``fine`` not be 0.
+        temperature: Divides the similarities of the coarse contrast; those of the fine one are dot products as they are.
+        similarity: Of the coarse contrast: ``cosine``, or ``dot``.
+        second_pass: The other side of the coarse contrast comes from a second pass, under dropout of its own, and a prefix
+            that shares its target with no other is its own partner. Without it both sides come from the pass that predicts,
+            and such a prefix takes no part.
+        group: Prefixes contrasted with each other, about; the rest of the batch is no negative.
+    """
+
+    loss: LossName = "auto"
+    n_negatives: int | None = Field(default=None, ge=1)
+    coarse: float = Field(default=0.1, ge=0)
+    fine: float = Field(default=0.02, ge=0)
+    clusters: int = Field(default=256, ge=1)
+    temperature: float = Field(default=0.1, gt=0)
+    similarity: Similarity = "cosine"
+    second_pass: bool = True
+    group: int = Field(default=256, ge=2)
+
+    @model_validator(mode="after")
+    def _no_option_without_effect(self) -> PackedIntentsConfig:
+        if not (self.coarse or self.fine):
+            raise ValueError("coarse or fine above 0; without both it is NextItemConfig")
+        if not self.coarse and "second_pass" in self.model_fields_set and self.second_pass:
+            raise ValueError("second_pass only with coarse above 0, got coarse=0")
+        if self.loss == "softmax" and self.n_negatives is not None:
+            raise ValueError("n_negatives only with a loss that draws negatives, got loss=softmax")
+        return self
+
+    def draws_negatives(self, n_items: int) -> bool:
+        """Every loss but the full softmax does."""
+        return resolve(self.loss, n_items) != "softmax"
+
+    def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> PackedIntents:
+        """The objective; it has no weights, and remembers centroids.
+
+        Raises:
+            ConfigError: The encoder sees later events, among which are the targets; or the loss needs a sampler.
+        """
+        require_causal(encoder)
+        loss = ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=self.n_negatives)
+        return PackedIntents(self, loss, encoder.dim)
+
+
+class PackedIntents(Objective):
+    """``L = L_next + coarse * NCE(h_t, g_t', y_t) + fine * NCE(h_t, c_k(t), k(t))`` over all prefixes t of the batch.
+
+    ``h_t`` is the vector after event t, ``g`` the same under another dropout mask, ``y_t`` the item that follows, t' another
+    prefix of the batch with the same target, drawn at random, or t itself if there is none; ``c_k(t)`` is the nearest centroid,
+    of length 1. NCE is `info_nce` within random groups of prefixes, in which equal labels are no negatives.
+
+    The intents of ICSRec (Qin et al. 2024, arXiv:2310.14318; `Icsrec` is the released form) without a pass for each piece.
+    Deviations: prefixes of the whole batch, with partners drawn from it, in place of pieces with fixed partners; two passes,
+    where the released code has three; cosines in the coarse contrast, because dot products of vectors that are not normalised
+    slow the first epochs down; clusters of fewer vectors, from one start (`QUICK`); one term per prefix in the fine contrast instead of two, the other side's being another
+    prefix's own.
+    """
+
+    def __init__(self, config: PackedIntentsConfig, loss: ItemLoss, dim: int) -> None:
+        super().__init__()
+        self.config, self.loss = config, loss
+        self.intents = Intents(config.clusters, dim, QUICK) if config.fine else None
+
+    def facts(self) -> dict[str, object]:
+        """The loss that ``auto`` chose, and its negatives."""
+        return self.loss.facts()
+
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
+        """Let the sampler follow the encoder, and cluster the prefixes of about as many events as clusters need."""
+        if self.loss.negatives is not None:
+            self.loss.negatives.refresh(encoder, store)
+        if self.intents is not None and len(examples):
+            inputs = examples.shortened()
+            enough = self.intents.most_points * len(inputs) // max(int(inputs.lengths.sum()), 1)
+            self.intents.fit(encode_events(encoder, store, inputs.thinned(max(enough, 1))))
+
+    def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
+        """Mean over all prefixes of the batch."""
+        config = self.config
+        inputs, target = batch.shifted()
+        events = encoder(inputs).events
+        loss = self.loss(encoder, events, target)
+        parts = {self.loss.name: loss.detach()}
+        if config.coarse:
+            coarse = self._coarse(encoder, inputs, target, events)
+            loss, parts["coarse"] = loss + config.coarse * coarse, coarse.detach()
+        if self.intents is not None:
+            rows = _groups(torch.arange(len(target), device=target.device), config.group)
+            number = self.intents.of(events)
+            prototypes = self.intents.prototypes(number).to(events.dtype)
+            fine = info_nce(events[rows], prototypes[rows], number[rows])
+            loss, parts["fine"] = loss + config.fine * fine, fine.detach()
+        return ObjectiveOutput(loss, len(target), parts)
+
+    def _coarse(
+        self,
+        encoder: EncoderModule,
+        inputs: JaggedBatch,
+        target: Tensor,
+        events: Float[Tensor, "prefixes dim"],
+    ) -> Float[Tensor, ""]:
+        """The contrast of prefixes with the same target."""
+        config = self.config
+        partner, own = other_with_same_label(target), torch.arange(len(target), device=target.device)
+        if config.second_pass:
+            others, rows = encoder(inputs).events, own
+            partner = torch.where(partner < 0, own, partner)
+        else:
+            others, rows = events, torch.nonzero(partner >= 0).squeeze(1)
+        rows = _groups(rows, config.group)
+        return info_nce(
+            events[rows],
+            others[partner[rows]],
+            target[rows],
+            temperature=config.temperature,
+            similarity=config.similarity,
+        )
+
+
+def other_with_same_label(label: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    """For each row another one with the same label, at random; -1 for a label that occurs once."""
+    n = len(label)
+    if not n:
+        return label
+    # Rows of a label stand together, in random order, and each takes the next one, in a circle.
+    shuffled = torch.randperm(n, device=label.device)
+    order = shuffled[torch.argsort(label[shuffled], stable=True)]
+    _, count = torch.unique_consecutive(label[order], return_counts=True)
+    begin = (count.cumsum(0) - count).repeat_interleave(count, output_size=n)
+    count = count.repeat_interleave(count, output_size=n)
+    place = torch.arange(n, device=label.device) - begin
+    following = order[begin + (place + 1) % count]
+    other = torch.empty_like(order)
+    other[order] = torch.where(count > 1, following, -1)
+    return other
+
+
+def _groups(rows: Int64[Tensor, " n"], size: int) -> Int64[Tensor, "groups size"]:
+    """Rows in random groups of equal size, about ``size``; fewer rows than there are groups are left out."""
+    n_groups = max(1, round(len(rows) / size))
+    each = len(rows) // n_groups
+    shuffled = rows[torch.randperm(len(rows), device=rows.device)]
+    return shuffled[: n_groups * each].view(n_groups, each)

@@ -1,0 +1,57 @@
+"""Two augmentations of each history, encoded: what objectives compare that learn from views."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from usermodel.batch import JaggedBatch
+from usermodel.encoders.protocol import EncoderModule
+from usermodel.objectives.similar_items import SimilarItems
+from usermodel.sampling.protocol import Examples
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.views.protocol import ViewConfig
+from usermodel.views.similar import with_similar, without_similar
+
+
+class TwoViews(nn.Module):
+    """User vectors of two draws of one view; views that put in similar items are told which.
+
+    Both go through the encoder in one pass, in which dropout draws anew for each.
+
+    Args:
+        view: Augments a history; None leaves it as it is, so that views differ by dropout alone.
+        encoder: What will encode them; not kept.
+
+    Raises:
+        ConfigError: The view hides items, and the encoder has no mask token.
+    """
+
+    def __init__(self, view: ViewConfig | None, encoder: EncoderModule) -> None:
+        super().__init__()
+        if view is not None and view.masks:
+            encoder.require_mask_token()
+        self.view = view
+        self.similar = SimilarItems(encoder.n_items) if view is not None and view.reads_similar else None
+
+    def on_epoch_start(self, store: SequenceStore, examples: Examples) -> None:
+        """Find similar items, where the view wants them and they are not known yet."""
+        if self.similar is not None:
+            self.similar.fit_once(store, examples)
+
+    def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> Float[Tensor, "2 filled dim"]:
+        """Both vectors of each user with events; users without are left out."""
+        batch = batch.take(torch.nonzero(batch.lengths).squeeze(1))
+        both = [self._draw(batch, encoder.max_history) for _ in range(2)]
+        return encoder(JaggedBatch.join(both)).users.view(2, batch.n_users, encoder.dim)
+
+    def _draw(self, batch: JaggedBatch, most: int) -> JaggedBatch:
+        if self.view is None:
+            return batch
+        if self.similar is None:
+            return self.view(batch)
+        drawn = without_similar(self.view(with_similar(batch, self.similar.most_similar)))
+        # What was put in may push the oldest events out.
+        from_end = drawn.lengths[drawn.user_of_event] - drawn.position
+        return drawn.select(from_end <= most)

@@ -1,0 +1,34 @@
+"""Recipes that hide items of a history and tell them from both sides."""
+
+from __future__ import annotations
+
+from usermodel.encoders.transformer import TransformerConfig
+from usermodel.objectives.masked_item import MaskedItemConfig
+from usermodel.sampling.recent import RecentConfig
+from usermodel.training.recipe import Recipe, TrainingConfig
+
+
+def masked_item() -> Recipe:
+    """A third of the items hidden, in AdaptSSR's encoder: its warm start, and a tenth of histories predict their last item."""
+    return Recipe(
+        sampling=RecentConfig(),
+        encoder=TransformerConfig(
+            causal=False,
+            readout="attention",
+            positions="from_start",
+            mask_token=True,
+            dropout=0.5,
+            attention_dropout=0.5,
+        ),
+        objective=MaskedItemConfig(ratio=0.3, last_only=0.1),
+        training=TrainingConfig(batch_users=128, learning_rate=5e-4),
+    )
+
+
+def bert4rec() -> Recipe:
+    """BERT4Rec without a mask token behind the history: the last event is read, trained where only the last item is hidden."""
+    return Recipe(
+        encoder=TransformerConfig(causal=False, positions="from_end", mask_token=True),
+        objective=MaskedItemConfig(ratio=0.2, last_only=0.5),
+        training=TrainingConfig(batch_events=4096),
+    )

@@ -1,0 +1,52 @@
+"""Stages: a run that begins with the encoder of the run before it, which lies in its own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from usermodel.encoders import io
+from usermodel.errors import ConfigError
+from usermodel.training.recipe import Recipe
+
+#: Folder of the run before, inside the run's own.
+BEFORE: Final = "before"
+
+
+def weights_before(recipe: Recipe, folder: Path) -> dict[str, Tensor] | None:
+    """Encoder weights of the finished run before this one; None where nothing runs first.
+
+    Whoever hands over a recipe has imported its classes; to name their modules once more adds no safety.
+
+    Raises:
+        MissingError: It has not run.
+        IntegrityError: It is damaged.
+    """
+    first = recipe.before()
+    if first is None:
+        return None
+    module = type(first.encoder).__module__
+    saved = io.load(folder / BEFORE, allow_modules=[module])
+    return dict(saved.module.state_dict())
+
+
+@torch.no_grad()
+def take_over(encoder: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy the weights that have the same name and shape; the others stay as they are.
+
+    Raises:
+        ConfigError: The item table is not among them.
+    """
+    own = encoder.state_dict()
+    shared = [name for name, value in own.items() if name in weights and weights[name].shape == value.shape]
+    if not any(name.startswith("items.") for name in shared):
+        expected, do = (
+            "the item table of the stage before",
+            "Give all stages the same encoder.dim and encoder.items.",
+        )
+        raise ConfigError("stages", expected=expected, found="one of another shape", do=do)
+    for name in shared:
+        own[name].copy_(weights[name])

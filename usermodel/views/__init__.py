@@ -1,0 +1,1 @@
+"""Augmentations: batch in, batch out."""
