@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving gpu-proof clean help
+.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m bench-objectives gpu-proof clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, bench-objectives, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -54,6 +54,20 @@ proof-ml-1m: $(VENV)/.installed
 	$(QUALITY) --data ml-1m --set encoder.max_history=200 --goal-ndcg 0.1857 --out benchmarks/results/next_item_ml_1m.json
 	$(QUALITY) --data ml-1m --recipe next-item-fast --set encoder.max_history=200 --goal-ndcg 0.18 --goal-seconds 480 \
 	  --out benchmarks/results/next_item_ml_1m_fast.json
+
+# The gain of the intents over the same engine's softmax; 5 minutes a seed, and half an hour.
+proof-intents: $(VENV)/.installed
+	$(QUALITY) --data beauty --recipe icsrec --goal-ndcg 0.0578 --goal-seconds 1200 \
+	  --out benchmarks/results/next_item_beauty_icsrec.json
+	$(QUALITY) --data beauty --set encoder.dropout=0.4 --out benchmarks/results/next_item_beauty_no_intents.json
+
+proof-intents-ml-1m: $(VENV)/.installed
+	$(QUALITY) --data ml-1m --recipe icsrec --set encoder.max_history=200 --set encoder.dropout=0.2 --goal-ndcg 0.2007 \
+	  --goal-seconds 5400 --out benchmarks/results/next_item_ml_1m_icsrec.json
+
+# Seconds of an epoch with each recipe; 10 minutes.
+bench-objectives: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed/objectives.py --json benchmarks/results/objectives.json
 
 # ICSRec's official weights give their published figures here: needs the data above and the two files of weights in
 # $USERMODEL_CHECKPOINTS_DIR; about 2 minutes.
@@ -99,7 +113,6 @@ bench-train: $(VENV)/.installed peers
 	$(BIN)/python benchmarks/speed/train.py --peer recbole --repeat 1 --epochs 2 \
 	  --json benchmarks/results/train-beauty-epoch-recbole.json
 
-# What decided how a step is computed: each piece beside the one it replaced; a minute.
 # Encoding, evaluation, exports and retrieval beside their peers (make peers).
 bench-serve: $(VENV)/.installed peers
 	for job in encode evaluate export faiss-by-hand million-items; do \
@@ -110,6 +123,7 @@ proof-serving: $(VENV)/.installed
 	for data in beauty ml-1m; do \
 	  $(BIN)/python benchmarks/quality/serving.py --data $$data --out benchmarks/results/serving_$$data.json || exit 1; done
 
+# What decided how a step is computed: each piece beside the one it replaced; a minute.
 bench-pieces: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/pieces.py --json benchmarks/results/pieces.json
 
