@@ -133,7 +133,7 @@ FAILURES = [
     ),
     (
         {"training": {"monitor": "auc"}},
-        r"training.monitor: expected text that matches pattern '^((hit|ndcg)@[1-9]\d*|mrr)$'; found 'auc'. Change the value.",
+        r"training.monitor: expected text that matches pattern '^((hit|ndcg)@[1-9]\d*|mrr|none)$'; found 'auc'. Change the value.",
     ),
     ({"training": 3}, "training: expected the keys of TrainingConfig; found 3. Change the value."),
     (

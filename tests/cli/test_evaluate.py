@@ -99,7 +99,7 @@ def test_a_preset_is_named_with_its_numbers(road):
         (["--metrics", "ndgc@10"], ["'ndgc@10'", "Did you mean 'ndcg@10'?"]),
         (["--metrics", ","], ["metrics", "at least one"]),
         (["--as", "recbole", "--metrics", "novelty@5"], ["novelty@5", "RecBole 1.2.1 does not define"]),
-        (["--as", "rectools"], ["'mrr'", "mrr@10"]),
+        (["--as", "rectools", "--metrics", "mrr"], ["'mrr'", "mrr@10"]),
         (["--as", "lenskit"], ["lenskit"]),
         (["--by", "populraity"], ["by: expected", "Did you mean 'popularity'?"]),
     ],
