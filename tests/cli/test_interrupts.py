@@ -1,6 +1,7 @@
 """A command that is told to stop removes what it has half-written and exits 130, however it was told."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,11 +112,15 @@ def test_what_nohup_ignores_stays_ignored():
         signal.raise_signal(signal.SIGHUP)
 
 
-def children(pid):
-    """Processes that any thread of a process has started."""
-    return [
-        child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()
-    ]
+def listening_workers(pid):
+    """Worker processes of a command in which Python has begun to listen to Ctrl-C: before, they would end in silence."""
+    found = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(Path("/proc").joinpath, file.read_text().split()):
+            caught = int(re.search(r"SigCgt:\s*(\w+)", (child / "status").read_text())[1], 16)
+            if b"spawn_main" in (child / "cmdline").read_bytes() and caught >> (signal.SIGINT - 1) & 1:
+                found.append(child)
+    return found
 
 
 def test_ctrl_c_ends_a_command_and_its_workers_without_a_traceback(made, tmp_path):
@@ -124,8 +129,7 @@ def test_ctrl_c_ends_a_command_and_its_workers_without_a_traceback(made, tmp_pat
     # A group of its own, all of which gets the signal, as from a terminal.
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
-            # One worker, because there is one block, and the process that Python has for shared memory.
-            while process.poll() is None and len(children(process.pid)) < 2:
+            while process.poll() is None and not listening_workers(process.pid):
                 time.sleep(0.01)
             assert list(tmp_path.iterdir())
             os.killpg(process.pid, signal.SIGINT)
