@@ -24,7 +24,7 @@ def iclrec() -> Recipe:
 def masked_item_adaptssr() -> Recipe:
     """Masked items and AdaptSSR's ranking of views in one stage, one tenth as heavy: an example of a weighted sum."""
     terms = (
-        Term(objective=MaskedItemConfig(ratio=0.3, last_only=0.1)),
+        Term(objective=MaskedItemConfig(ratio=0.3, last_only=0.5)),
         Term(objective=AdaptSsrConfig(), weight=0.1),
     )
     return Recipe(
