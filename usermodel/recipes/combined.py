@@ -17,7 +17,7 @@ def iclrec() -> Recipe:
     return Recipe(
         encoder=TransformerConfig(positions="from_end", mask_token=True, dropout=0.5, attention_dropout=0.5),
         objective=IclrecConfig(),
-        training=TrainingConfig(batch_users=256),
+        training=TrainingConfig(batch_users=256, monitor="ndcg@20", patience=40, max_epochs=300),
     )
 
 
