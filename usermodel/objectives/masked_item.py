@@ -24,7 +24,7 @@ class MaskedItemConfig(ObjectiveConfig):
     Attributes:
         ratio: Share of the events of a history whose item is hidden; 0.3 in AdaptSSR's warm start, 0.2 to 0.6 in BERT4Rec.
         last_only: Share of histories that predict their last item, from the user's vector of what came before, in place of
-            hidden ones. Without it nothing trains the read-out, and user vectors do not find the next item.
+            hidden ones. Without it nothing trains the read-out, and user vectors find the next item far less often.
         loss: As in `NextItemConfig`.
         n_negatives: As in `NextItemConfig`; None means 256.
         bias: A learned number per item that is added to its score; only with ``loss=softmax``. It goes with the objective:

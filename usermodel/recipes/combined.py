@@ -17,14 +17,14 @@ def iclrec() -> Recipe:
     return Recipe(
         encoder=TransformerConfig(positions="from_end", mask_token=True, dropout=0.5, attention_dropout=0.5),
         objective=IclrecConfig(),
-        training=TrainingConfig(batch_users=256),
+        training=TrainingConfig(batch_users=256, monitor="ndcg@20", patience=40, max_epochs=300),
     )
 
 
 def masked_item_adaptssr() -> Recipe:
     """Masked items and AdaptSSR's ranking of views in one stage, one tenth as heavy: an example of a weighted sum."""
     terms = (
-        Term(objective=MaskedItemConfig(ratio=0.3, last_only=0.1)),
+        Term(objective=MaskedItemConfig(ratio=0.3, last_only=0.5)),
         Term(objective=AdaptSsrConfig(), weight=0.1),
     )
     return Recipe(
