@@ -164,7 +164,7 @@ def test_health_of_embeddings_as_json_table_and_page(embeddings, tmp_path, capsy
         (["users.parquet", "--store", "store"], "--store: expected it beside item vectors"),
         (["store", "--store", "store"], "--store: expected it beside embeddings; found a store"),
         (["vectors", "--store", "none"], "none: expected a store; found nothing there"),
-        (["store", "--html", "page.html"], "--html: expected it beside embeddings; found a store"),
+        (["store", "--html", "page.html"], "--html: expected it beside embeddings or a run; found a store"),
         (
             ["store", "--check-leakage", "--html", "page.html"],
             "--check-leakage: expected no --store or --html",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from usermodel.errors import DataError, NumericError
-from usermodel.report.figures import embedding_map, histogram, learning_curve, metric_bars
+from usermodel.report.figures import embedding_map, further_curves, histogram, learning_curve, metric_bars
 from usermodel.report.svg import embed
 
 NAN = math.nan
@@ -36,6 +36,9 @@ def drawn():
         metric_bars([("a", 0.2, 0.1, 0.3), ("b", 0.1, None, None)], "ndcg@10", references={"chance": 0.01}),
         embedding_map(rng.normal(size=(50, 2)), rng.integers(0, 3, 50), "map"),
         histogram(rng.lognormal(size=200), "x", log=True),
+        further_curves(
+            [{"epoch": at, "loss/a": 1.0, "loss/b": 2.0 / at, "uniformity": -3.0} for at in (1, 2)]
+        ),
     ]
 
 
@@ -66,6 +69,17 @@ def test_no_global_figure_is_left():
 
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_each_part_of_the_loss_and_the_vectors_have_a_panel():
+    rows = [{"epoch": 1, "loss": 3.0, "loss/softmax": 2.0, "loss/coarse": 5.0, "effective_rank": 40.0}]
+    texts = words(further_curves(rows))
+    assert {"loss: softmax", "loss: coarse", "effective rank of user vectors"} <= set(texts)
+    assert not any("uniformity" in text for text in texts)
+    # A single part is the loss itself.
+    assert further_curves([{"loss": 3.0, "loss/softmax": 3.0}]) is None
+    assert further_curves([{"loss": 3.0, "loss/a": NAN, "loss/b": NAN}]) is None
+    assert further_curves([]) is None
 
 
 def test_learning_curve_marks_the_best_epoch():

@@ -11,9 +11,10 @@ import polars as pl
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.report.advice import Finding
 from usermodel.report.embeddings_page import health_section
-from usermodel.report.figures import embedding_map, learning_curve, metric_bars
+from usermodel.report.figures import embedding_map, metric_bars
 from usermodel.report.html import Code, Definitions, Figure, Section, Table, Text, write_report
 from usermodel.report.project import map_neighbours
+from usermodel.report.run_page import training_section
 from usermodel.tasks.protocol import TaskResult
 from usermodel.training.run import Run
 from usermodel.version import VERSION
@@ -61,7 +62,7 @@ def write_demo_report(
     )
     sections = [
         _comparison(numbers),
-        _training(run),
+        training_section(run),
         _map(users, intents),
         health_section(users, numbers.health),
         _recommendations(numbers),
@@ -96,23 +97,6 @@ def _comparison(numbers: DemoNumbers) -> Section:
                 "The last row is the best any scorer can do.",
             ),
             Definitions(definitions),
-        ],
-    )
-
-
-def _training(run: Run) -> Section:
-    monitor = run.recipe.training.monitor
-    best = run.meta["best"][monitor]
-    return Section(
-        "Pretraining",
-        f"{run.meta['parameters']:,} parameters, {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} seconds; "
-        f"best validation {monitor} {best:.4f} in epoch {run.meta['best_epoch']}.",
-        [
-            Figure(
-                learning_curve(run.history(), monitor),
-                "Training loss and validation metric per epoch; the weights of the best epoch are kept.",
-                f"Two curves over epochs: training loss, and validation {monitor}.",
-            )
         ],
     )
 

@@ -47,7 +47,9 @@ def describe(
     html: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Of embeddings: also write a page with pictures.", show_default=False
+            metavar="FILE",
+            help="Of embeddings or a run: also write a page with pictures.",
+            show_default=False,
         ),
     ] = None,
     as_json: common.AsJson = False,
@@ -71,9 +73,9 @@ def describe(
         do = "Add --check-leakage, or drop --split."
         raise ConfigError("--split", expected="--check-leakage beside it", found="none", do=do)
     kind = manifest.read(path, verify=True).kind
-    if html is not None and kind != "embeddings":
-        do = "Name embeddings, or drop --html."
-        raise ConfigError("--html", expected="it beside embeddings", found=f"a {kind}", do=do)
+    if html is not None and kind not in {"embeddings", "run"}:
+        do = "Name embeddings or a run, or drop --html."
+        raise ConfigError("--html", expected="it beside embeddings or a run", found=f"a {kind}", do=do)
     found = look(path, None if store is None else SequenceStore.open(store, verify=True))
     if html is not None:
         _page(path, html, found)
@@ -93,8 +95,13 @@ def _page(path: Path, html: Path, found: Description) -> None:
     from usermodel import manifest
     from usermodel.report.embeddings import main_table
     from usermodel.report.embeddings_page import write_embeddings_page
+    from usermodel.report.run_page import write_run_page
+    from usermodel.training.run import Run
 
-    write_embeddings_page(html, found, main_table(path, manifest.read(path)), path.name)
+    if found.kind == "run":
+        write_run_page(html, Run.open(path))
+    else:
+        write_embeddings_page(html, found, main_table(path, manifest.read(path)), path.name)
     common.say(f"wrote {html}")
 
 

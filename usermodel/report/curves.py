@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,12 @@ from usermodel.errors import DataError
 from usermodel.report.canvas import drawing, note, number_axis, to_svg
 from usermodel.report.style import LIGHT
 from usermodel.report.text import clean, is_missing, shorten
+
+#: Columns of a run's history about vectors, and their titles.
+VECTORS: Final = {
+    "effective_rank": "effective rank of user vectors",
+    "uniformity": "uniformity of user vectors (lower is more even)",
+}
 
 
 def learning_curve(
@@ -58,6 +65,41 @@ def learning_curve(
         panels[-1].set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
         number_axis(panels[-1], "x", whole=True)
         return to_svg(figure)
+
+
+#: Height of a panel, in points.
+_PANEL: Final = 110
+
+
+def further_curves(history: Sequence[dict[str, float]]) -> str | None:
+    """Each part of the loss, where it has several, and what was seen of the vectors: one panel each over the epochs.
+
+    Args:
+        history: One row per finished epoch; parts of the loss are under ``loss/NAME``.
+
+    Returns:
+        The picture; None where there is nothing to show but the loss itself.
+    """
+    names = list(dict.fromkeys(name for row in history for name in row))
+    parts = [name for name in names if name.startswith("loss/")]
+    chosen = [*(parts if len(parts) > 1 else []), *(name for name in VECTORS if name in names)]
+    series = {name: _series(history, name) for name in chosen}
+    shown = {name: one for name, one in series.items() if np.isfinite(one[1]).any()}
+    if not shown:
+        return None
+    with drawing(60 + _PANEL * len(shown)) as figure:
+        panels = figure.subplots(len(shown), sharex=True, squeeze=False)[:, 0]
+        for panel, (name, (epochs, values)) in zip(panels, shown.items(), strict=True):
+            _curve(
+                panel, epochs, values, VECTORS.get(name, f"loss: {name.removeprefix('loss/')}"), _colour(name)
+            )
+        panels[-1].set_xlabel("epoch")
+        number_axis(panels[-1], "x", whole=True)
+        return to_svg(figure)
+
+
+def _colour(name: str) -> str:
+    return LIGHT["series-1"] if name.startswith("loss/") else LIGHT["series-2"]
 
 
 def _series(history: Sequence[dict[str, float]], name: str) -> tuple[ndarray, ndarray]:
