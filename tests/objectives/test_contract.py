@@ -115,7 +115,7 @@ def test_the_order_of_users_does_not_matter(config, make_batch):
         assert n == m
     else:
         # Which user gets which draw depends on the order; the distribution does not.
-        (one, _), (two, _) = losses(histories(), 200), losses(histories()[::-1], 200)
+        (one, _), (two, _) = losses(histories(), 60), losses(histories()[::-1], 60)
         error = (one.var(ddof=1) / len(one) + two.var(ddof=1) / len(two)) ** 0.5
         assert abs(one.mean() - two.mean()) < 4 * error
 
