@@ -1,51 +1,27 @@
 """usermodel data: list, get from a server of our own, prepare."""
 
-import contextlib
 import functools
 import hashlib
 import http.server
 import io
 import json
-import os
 import sys
 import tarfile
 import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import polars as pl
 import pytest
+from command import usermodel
 
-from usermodel.cli.main import main
 from usermodel.errors import DataError, IntegrityError, MissingError, StorageError
 from usermodel.events import data_download, data_sets
 from usermodel.events.data_cards import Download
 from usermodel.store.sequence_store import SequenceStore
 
 LOG = "1\t10\t5\t881250949\n1\t11\t3\t881250950\n2\t10\t1\t881250951\n2\t12\t4\t881250952\n3\t10\t4\t881250953\n"
-
-
-def usermodel(*words, cwd, code=0):
-    """Run a command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    argv = mock.patch.object(sys, "argv", ["usermodel", *map(str, words)])
-    environment = mock.patch.dict(os.environ, {"COLUMNS": "250", "NO_COLOR": "1"})
-    with (
-        contextlib.chdir(cwd),
-        argv,
-        environment,
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    assert status == code, out.getvalue() + err.getvalue()
-    return out.getvalue(), err.getvalue()
 
 
 @pytest.fixture

@@ -1,16 +1,11 @@
 """usermodel evaluate: what it prints and writes, and what it refuses."""
 
-import contextlib
-import io
 import json
-import os
-import sys
-from unittest import mock
 
 import pytest
 import tiny
+from command import usermodel
 
-from usermodel.cli.main import main
 from usermodel.training.pretrain import pretrain
 
 
@@ -23,18 +18,7 @@ def road(tmp_path_factory):
 
 
 def evaluate(road, *options, code=0):
-    out, err = io.StringIO(), io.StringIO()
-    argv = ["usermodel", "evaluate", "run", "store", *options]
-    environment = mock.patch.dict(os.environ, {"COLUMNS": "200", "NO_COLOR": "1"})
-    streams = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
-    with contextlib.chdir(road), mock.patch.object(sys, "argv", argv), environment, streams[0], streams[1]:
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    assert status == code, out.getvalue() + err.getvalue()
-    return out.getvalue(), err.getvalue()
+    return usermodel("evaluate", "run", "store", *options, cwd=road, columns=200, code=code)
 
 
 def test_any_metric_in_the_order_asked_for(road):

@@ -1,37 +1,19 @@
 """Ids typed on the command line and in files: text beside integers, and text that holds commas or blanks."""
 
-import contextlib
-import io
 import json
-import sys
-from unittest import mock
 
 import polars as pl
 import pytest
 import tiny
+from command import usermodel
 
 from usermodel.cli.ids import read_ids
-from usermodel.cli.main import main
 from usermodel.errors import DataError
 from usermodel.events.event_log import EventLog
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 
 KNOWN = pl.Series(["a", "b", "a,b", "c,d", "ann lee", " blank "])
-
-
-def usermodel(*words, code=0):
-    """What a command prints, and what it says."""
-    out, err = io.StringIO(), io.StringIO()
-    argv = mock.patch.object(sys, "argv", ["usermodel", *map(str, words)])
-    with argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    assert status == code, out.getvalue() + err.getvalue()
-    return out.getvalue(), err.getvalue()
 
 
 # ------------------------------------------------------------------------------------------------------------- one option

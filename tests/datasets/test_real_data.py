@@ -37,6 +37,11 @@ def folder(name):
     return path
 
 
+def test_some_set_is_at_hand():
+    """A folder that holds some of the sets is fine; one that holds none is a wrong name, not a reason to leave all out."""
+    assert [name for name in AT_HAND if (Path(os.environ["USERMODEL_DATA_DIR"]) / name).is_dir()]
+
+
 @pytest.mark.parametrize("name", AT_HAND)
 def test_the_counts_are_those_of_the_card(name):
     prepared = data_sets.read_data_set(AT_HAND[name][0], folder(name))

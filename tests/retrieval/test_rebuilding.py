@@ -18,16 +18,6 @@ from usermodel.retrieval.item_index import ItemIndex
 from usermodel.retrieval.user_index import UserIndex
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("rebuilding")
-    store = tiny.make_store(folder / "store")
-    run = tiny.make_run(store, folder / "run")
-    encoder = UserEncoder.load(run)
-    encoder.export(store, folder / "emb")
-    return folder, store, run, encoder
-
-
 def damage(path, how="flip"):
     if how == "gone":
         path.unlink()

@@ -14,21 +14,10 @@ from usermodel.benchmark.evaluate import evaluate
 from usermodel.cli.main import main
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.keys import IdKey
-from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.errors import ConfigError, DataError, IntegrityError, MissingError
 from usermodel.retrieval.forget import ForgetfulIndex
 from usermodel.retrieval.item_index import ItemIndex
 from usermodel.retrieval.user_index import UserIndex
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("users")
-    store = tiny.make_store(folder / "store")
-    run = tiny.make_run(store, folder / "run")
-    encoder = UserEncoder.load(run)
-    encoder.export(store, folder / "emb")
-    return folder, store, run, encoder
 
 
 def cosines(table):

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -34,6 +34,11 @@ Out = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
+RowFormat = Annotated[
+    Literal["table", "json", "csv", "parquet"] | None,
+    typer.Option(help="How to print or write. [default: a table; for -o by the suffix]", show_default=False),
+]
+RowsOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write instead of printing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 AllowModule = Annotated[
     list[str] | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -23,15 +23,8 @@ def recommend(
         bool,
         typer.Option("--rebuild", help="Build an --index that is stale or damaged again, and write it back."),
     ] = False,
-    format: Annotated[
-        Literal["table", "json", "csv", "parquet"] | None,
-        typer.Option(
-            help="How to print or write. [default: a table; for -o by the suffix]", show_default=False
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write instead of printing.")
-    ] = None,
+    format: common.RowFormat = None,
+    out: common.RowsOut = None,
     keep_seen: Annotated[
         bool, typer.Option("--keep-seen", help="Do not leave out what a user already took.")
     ] = False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -25,15 +25,8 @@ def similar(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Build a damaged index again, and write it back.")
     ] = False,
-    format: Annotated[
-        Literal["table", "json", "csv", "parquet"] | None,
-        typer.Option(
-            help="How to print or write. [default: a table; for -o by the suffix]", show_default=False
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write instead of printing.")
-    ] = None,
+    format: common.RowFormat = None,
+    out: common.RowsOut = None,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Find users who are like some users; the users asked about are left out."""
