@@ -1,13 +1,17 @@
 """AdaptSSR: the four passes in their places, and what its switches reach."""
 
+import numpy as np
 import pytest
 import torch
 
+from usermodel.batch import collate
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.losses.pairwise_ranking import RankingOptions, pairwise_ranking
 from usermodel.objectives.adaptssr import AdaptSsrConfig
+from usermodel.sampling.all_positions import AllPositionsConfig
 from usermodel.views.crop import Crop
+from usermodel.views.insert import Insert
 from usermodel.views.mask import Mask
 
 HISTORIES = [[1, 2, 3, 4, 5], [6, 7, 8], [9], [2, 4, 6, 8, 1, 3]]
@@ -57,6 +61,20 @@ def test_the_switches_reach_the_loss(make_batch, change):
         torch.manual_seed(1)
         losses.append(config.build(encoder)(encoder, make_batch(*HISTORIES)).loss.item())
     assert losses[0] != losses[1]
+
+
+def test_views_that_put_in_similar_items_know_them_after_the_first_epoch_began(make_store):
+    store = make_store(*[[1, 2, 3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6, 7, 8, 1]] * 2)
+    torch.manual_seed(0)
+    shape = {"dim": 8, "hidden": 16, "layers": 1, "causal": False, "max_history": 4}
+    encoder = TransformerConfig(**shape).build(store.n_items)
+    objective = AdaptSsrConfig(view=Insert()).build(encoder)
+    rng = np.random.default_rng(0)
+    # Windows of one event more than the encoder reads.
+    examples = AllPositionsConfig().sample(store, store.split(), max_history=4, rng=rng)
+    objective.on_epoch_start(encoder, store, examples)
+    assert bool(objective.views.similar.fitted)
+    assert torch.isfinite(objective(encoder, collate(store, examples)).loss)
 
 
 def test_a_view_that_hides_items_needs_a_mask_token():

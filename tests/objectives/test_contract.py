@@ -37,14 +37,23 @@ def implementations() -> list[type[ObjectiveConfig]]:
     return [cls for cls in found if cls is not ObjectiveConfig]
 
 
+def choices(cls: type[ObjectiveConfig]) -> list[ObjectiveConfig]:
+    """The configuration as it is, and once with each choice it offers."""
+    found = [cls()]
+    for name, field in cls.model_fields.items():
+        offered = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        found += [cls(**{name: choice}) for choice in offered if choice != field.default]
+    return found
+
+
 def variants() -> list[ObjectiveConfig]:
-    """Every configuration as it is, and once with each choice it offers."""
+    """Every configuration with each choice it offers, and each choice of one inside it, such as the next-item loss."""
     found = []
     for cls in implementations():
-        found.append(cls())
+        found += choices(cls)
         for name, field in cls.model_fields.items():
-            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-            found += [cls(**{name: choice}) for choice in choices if choice != field.default]
+            if type(field.default) is NextItemConfig and cls is not NextItemConfig:
+                found += [cls(**{name: one}) for one in choices(NextItemConfig)[1:]]
     return found
 
 

@@ -131,4 +131,4 @@ def test_what_cannot_be_is_refused():
         IclrecConfig().build(build(mask_token=False))
     IclrecConfig(view=Crop()).build(build(mask_token=False))
     with pytest.raises(ValueError, match="n_negatives only"):
-        IclrecConfig(loss="softmax", n_negatives=3)
+        IclrecConfig(next_item={"loss": "softmax", "n_negatives": 3})

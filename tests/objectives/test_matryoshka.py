@@ -64,7 +64,10 @@ def test_value_and_gradient_equal_the_sum_over_encoders_cut_by_hand(make_batch, 
 def test_the_whole_size_is_the_objective_itself(make_batch):
     """Dropout, views and negatives included: the whole encoder learns as it would alone, and more."""
     encoder = build(dropout=0.2)
-    for inner, n in ((NextItemConfig(), None), (IclrecConfig(loss="bce", n_negatives=5), Uniform(9))):
+    for inner, n in (
+        (NextItemConfig(), None),
+        (IclrecConfig(next_item={"loss": "bce", "n_negatives": 5}), Uniform(9)),
+    ):
         torch.manual_seed(3)
         alone = inner.build(encoder, n)(encoder, make_batch(*HISTORIES))
         torch.manual_seed(3)
@@ -81,7 +84,7 @@ def test_all_sizes_see_the_same_draws_in_one_pass(make_batch, monkeypatch):
     encoder = build(dropout=0.2)
     calls, depths = [], Transformer.depths
     monkeypatch.setattr(Transformer, "depths", lambda self, batch: calls.append(batch) or depths(self, batch))
-    inner = IclrecConfig(intent=0.0, loss="bce", n_negatives=5)
+    inner = IclrecConfig(intent=0.0, next_item={"loss": "bce", "n_negatives": 5})
     objective = MatryoshkaConfig(objective=inner, sizes=SIZES).build(encoder, Uniform(9))
     objective.sizes, found = ((3, 8), (3, 8), (3, 8), (2, 8)), []
     for part in objective.objectives:

@@ -106,7 +106,7 @@ def test_options_without_effect_are_refused():
     with pytest.raises(ValueError, match="NextItemConfig"):
         PackedIntentsConfig(coarse=0, fine=0)
     with pytest.raises(ValueError, match="n_negatives only"):
-        PackedIntentsConfig(loss="softmax", n_negatives=3)
+        PackedIntentsConfig(next_item={"loss": "softmax", "n_negatives": 3})
     with pytest.raises(ValueError, match="second_pass only"):
         PackedIntentsConfig(coarse=0, second_pass=True)
     with pytest.raises(ConfigError, match="causal"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -63,17 +64,11 @@ def encode(
         if on_progress is not None:
             on_progress(done, len(examples))
 
-    was_training = encoder.training
-    encoder.eval()
-    try:
+    with _evaluating(encoder):
         with torch.inference_mode():
             users = encoder.users_of_many(int(lengths.sum()))
         work = partial(_fill, out, users, (store, examples), encoder.n_items, device)
-        on_cpu = device.type == "cpu"
-        size = min(batch_events, CORE_EVENTS) if on_cpu else batch_events
-        (on_cores if on_cpu else _in_turn)(work, batches(lengths, size), tell)
-    finally:
-        encoder.train(was_training)
+        _each_batch(work, lengths, batch_events, device, tell)
     return out
 
 
@@ -100,15 +95,34 @@ def encode_events(
         shift = offsets[rows] - batch.offsets[:-1].numpy()
         out[np.repeat(shift, examples.lengths[rows]) + np.arange(len(vectors))] = vectors
 
+    with _evaluating(encoder):
+        _each_batch(fill, examples.lengths, batch_events, device, lambda _: None)
+    return out
+
+
+@contextlib.contextmanager
+def _evaluating(encoder: EncoderModule) -> Iterator[None]:
+    """Without dropout; the encoder is left in the mode it was in."""
     was_training = encoder.training
     encoder.eval()
     try:
-        on_cpu = device.type == "cpu"
-        size = min(batch_events, CORE_EVENTS) if on_cpu else batch_events
-        (on_cores if on_cpu else _in_turn)(fill, batches(examples.lengths, size), lambda _: None)
+        yield
     finally:
         encoder.train(was_training)
-    return out
+
+
+def _each_batch(
+    work: Callable[[ndarray], None],
+    lengths: Int64[ndarray, " n"],
+    batch_events: int,
+    device: torch.device,
+    on_done: Callable[[ndarray], None],
+) -> None:
+    """Side by side on a processor, one after the other elsewhere."""
+    if device.type == "cpu":
+        on_cores(work, batches(lengths, min(batch_events, CORE_EVENTS)), on_done)
+    else:
+        _in_turn(work, batches(lengths, batch_events), on_done)
 
 
 def _in_turn(

@@ -12,6 +12,9 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.pairwise_ranking import Constraints, Fusion, RankingOptions, pairwise_ranking
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
+from usermodel.objectives.two_views import TwoViews
+from usermodel.sampling.protocol import Examples
+from usermodel.store.sequence_store import SequenceStore
 from usermodel.views.one_of import OneOf
 from usermodel.views.protocol import ViewConfig
 
@@ -39,9 +42,7 @@ class AdaptSsrConfig(ObjectiveConfig):
             ConfigError: The view hides items, and the encoder has no mask token.
         """
         del negatives
-        if self.view.masks:
-            encoder.require_mask_token()
-        return AdaptSsr(self)
+        return AdaptSsr(self, TwoViews(self.view, encoder))
 
 
 class AdaptSsr(Objective):
@@ -55,15 +56,20 @@ class AdaptSsr(Objective):
     queries of attention pooling is left out, because our pooling has one, for which it is 0.
     """
 
-    def __init__(self, config: AdaptSsrConfig) -> None:
+    def __init__(self, config: AdaptSsrConfig, views: TwoViews) -> None:
         super().__init__()
-        self.view = config.view
+        self.views = views
         self.options = RankingOptions(config.fusion, config.hard_negatives, config.constraints)
+
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
+        """See `TwoViews.on_epoch_start`."""
+        del encoder
+        self.views.on_epoch_start(store, examples)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Users without events are left out; a target is a user."""
         batch = batch.take(torch.nonzero(batch.lengths).squeeze(1))
-        one, other = self.view(batch), self.view(batch)
+        one, other = self.views.draw(encoder, batch)
         # a, p, s, t: one pass, because dropout draws anew for every row.
         users = encoder(JaggedBatch.join([one, one, other, other])).users
         found = pairwise_ranking(users.view(4, batch.n_users, encoder.dim), self.options)

@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from pydantic import Field, SerializeAsAny, model_validator
-from torch import Tensor
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.encode import encode
@@ -14,9 +13,9 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.info_nce import Similarity, info_nce
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.objectives.intents import Intents
-from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
-from usermodel.objectives.next_item import NextItemConfig
+from usermodel.objectives.next_item import NextItem, NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
+from usermodel.objectives.two_views import TwoViews
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.views.crop import Crop
@@ -33,6 +32,7 @@ class IclrecConfig(ObjectiveConfig):
     """Weights of the contrasts beside next-item prediction, which counts 1; the defaults are the released script for Beauty.
 
     Attributes:
+        next_item: The loss of next-item prediction.
         sequence: Weight of the contrast of two views of the same history; 0 leaves it out.
         intent: Weight of the contrast of the views with the centroid of the history's cluster; 0 leaves it out.
         clusters: Clusters, should ``intent`` not be 0.
@@ -40,10 +40,9 @@ class IclrecConfig(ObjectiveConfig):
         temperature: Divides similarities.
         similarity: Of vectors as they are (``dot``), or of their directions.
         mask_false_negatives: In the contrast with intents, histories of the same cluster are no negatives of each other.
-        loss: Of the next item, as in `NextItemConfig`.
-        n_negatives: As in `NextItemConfig`.
     """
 
+    next_item: NextItemConfig = NextItemConfig()
     sequence: float = Field(default=0.1, ge=0)
     intent: float = Field(default=0.1, ge=0)
     clusters: int = Field(default=256, ge=1)
@@ -51,19 +50,16 @@ class IclrecConfig(ObjectiveConfig):
     temperature: float = Field(default=1.0, gt=0)
     similarity: Similarity = "dot"
     mask_false_negatives: bool = True
-    loss: LossName = "auto"
-    n_negatives: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> IclrecConfig:
         if not (self.sequence or self.intent):
             raise ValueError("sequence or intent above 0; without both this is NextItemConfig")
-        NextItemConfig(loss=self.loss, n_negatives=self.n_negatives)
         return self
 
     def draws_negatives(self, n_items: int) -> bool:
-        """Every loss but the full softmax does."""
-        return resolve(self.loss, n_items) != "softmax"
+        """See `NextItemConfig.draws_negatives`."""
+        return self.next_item.draws_negatives(n_items)
 
     def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> Iclrec:
         """The objective; it has no weights, and remembers centroids.
@@ -71,10 +67,8 @@ class IclrecConfig(ObjectiveConfig):
         Raises:
             ConfigError: The encoder sees later events, or lacks the mask token that ``view`` needs; or the loss needs a sampler.
         """
-        next_item = NextItemConfig(loss=self.loss, n_negatives=self.n_negatives).build(encoder, negatives)
-        if self.view.masks:
-            encoder.require_mask_token()
-        return Iclrec(self, next_item.loss, encoder.dim)
+        next_item = self.next_item.build(encoder, negatives)
+        return Iclrec(self, next_item, TwoViews(self.view, encoder), encoder.dim)
 
 
 class Iclrec(Objective):
@@ -91,19 +85,19 @@ class Iclrec(Objective):
     `Intents` begin from the centroids of the epoch before.
     """
 
-    def __init__(self, config: IclrecConfig, loss: ItemLoss, dim: int) -> None:
+    def __init__(self, config: IclrecConfig, next_item: NextItem, views: TwoViews, dim: int) -> None:
         super().__init__()
-        self.config, self.loss = config, loss
+        self.config, self.next_item, self.views = config, next_item, views
         self.intents = Intents(config.clusters, dim) if config.intent else None
 
     def facts(self) -> dict[str, object]:
-        """The loss that ``auto`` chose, and its negatives."""
-        return self.loss.facts()
+        """See `NextItem.facts`."""
+        return self.next_item.facts()
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Cluster all histories without their last event, which is only a target; let the sampler follow the encoder."""
-        if self.loss.negatives is not None:
-            self.loss.negatives.refresh(encoder, store)
+        self.next_item.on_epoch_start(encoder, store, examples)
+        self.views.on_epoch_start(store, examples)
         if self.intents is not None:
             histories = examples.shortened().thinned(self.intents.most_points)
             self.intents.fit(encode(encoder, store, histories))
@@ -114,9 +108,10 @@ class Iclrec(Objective):
         batch = batch.take(torch.nonzero(batch.lengths > 1).squeeze(1))
         inputs, target = batch.shifted()
         encoded = encoder(inputs)
-        loss = self.loss(encoder, encoded.events, target)
-        parts = {self.loss.name: loss.detach()}
-        first, second = self._views(encoder, inputs)
+        item_loss = self.next_item.loss
+        loss = item_loss(encoder, encoded.events, target)
+        parts = {item_loss.name: loss.detach()}
+        first, second = self.views(encoder, inputs)
         nce = partial(info_nce, temperature=config.temperature, similarity=config.similarity)
         if config.sequence:
             sequence = nce(first, second)
@@ -127,7 +122,3 @@ class Iclrec(Objective):
             intent = nce(first, centroid, label) + nce(second, centroid, label)
             loss, parts["intent"] = loss + config.intent * intent, intent.detach()
         return ObjectiveOutput(loss, len(target), parts)
-
-    def _views(self, encoder: EncoderModule, inputs: JaggedBatch) -> tuple[Tensor, Tensor]:
-        both = encoder(JaggedBatch.join([self.config.view(inputs), self.config.view(inputs)])).users
-        return both[: inputs.n_users], both[inputs.n_users :]

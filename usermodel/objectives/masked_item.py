@@ -11,7 +11,8 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError
 from usermodel.losses.softmax import full_softmax
 from usermodel.negatives.protocol import NegativeSampler
-from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
+from usermodel.objectives.item_loss import ItemLoss, LossName
+from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -39,15 +40,14 @@ class MaskedItemConfig(ObjectiveConfig):
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> MaskedItemConfig:
-        if self.loss == "softmax" and self.n_negatives is not None:
-            raise ValueError("n_negatives only with a loss that draws negatives, got loss=softmax")
+        NextItemConfig(loss=self.loss, n_negatives=self.n_negatives)
         if self.bias and self.loss != "softmax":
             raise ValueError(f"bias only with loss=softmax, got loss={self.loss}")
         return self
 
     def draws_negatives(self, n_items: int) -> bool:
-        """Every loss but the full softmax does."""
-        return resolve(self.loss, n_items) != "softmax"
+        """See `NextItemConfig.draws_negatives`."""
+        return NextItemConfig(loss=self.loss).draws_negatives(n_items)
 
     def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> MaskedItem:
         """The objective; its only weights are those of ``bias``.

@@ -13,8 +13,7 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.losses.info_nce import Similarity, info_nce
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.objectives.intents import QUICK, Intents
-from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
-from usermodel.objectives.next_item import require_causal
+from usermodel.objectives.next_item import NextItem, NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -24,8 +23,7 @@ class PackedIntentsConfig(ObjectiveConfig):
     """Weights of the terms, and how the contrasts are made.
 
     Attributes:
-        loss: Of the next item, as in `NextItemConfig`.
-        n_negatives: Draws of a loss that draws negatives; None means 256.
+        next_item: The loss of next-item prediction.
         coarse: Weight of the contrast of prefixes with the same target item; 0 leaves it out.
         fine: Weight of the contrast with the centroid of each prefix's cluster; 0 leaves it out.
         clusters: Clusters, should ``fine`` not be 0.
@@ -37,8 +35,7 @@ class PackedIntentsConfig(ObjectiveConfig):
         group: Prefixes contrasted with each other, about; the rest of the batch is no negative.
     """
 
-    loss: LossName = "auto"
-    n_negatives: int | None = Field(default=None, ge=1)
+    next_item: NextItemConfig = NextItemConfig()
     coarse: float = Field(default=0.1, ge=0)
     fine: float = Field(default=0.02, ge=0)
     clusters: int = Field(default=256, ge=1)
@@ -53,23 +50,19 @@ class PackedIntentsConfig(ObjectiveConfig):
             raise ValueError("coarse or fine above 0; without both it is NextItemConfig")
         if not self.coarse and "second_pass" in self.model_fields_set and self.second_pass:
             raise ValueError("second_pass only with coarse above 0, got coarse=0")
-        if self.loss == "softmax" and self.n_negatives is not None:
-            raise ValueError("n_negatives only with a loss that draws negatives, got loss=softmax")
         return self
 
     def draws_negatives(self, n_items: int) -> bool:
-        """Every loss but the full softmax does."""
-        return resolve(self.loss, n_items) != "softmax"
+        """See `NextItemConfig.draws_negatives`."""
+        return self.next_item.draws_negatives(n_items)
 
     def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> PackedIntents:
         """The objective; it has no weights, and remembers centroids.
 
         Raises:
-            ConfigError: The encoder sees later events, among which are the targets; or the loss needs a sampler.
+            ConfigError: See `NextItemConfig.build`.
         """
-        require_causal(encoder)
-        loss = ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=self.n_negatives)
-        return PackedIntents(self, loss, encoder.dim)
+        return PackedIntents(self, self.next_item.build(encoder, negatives), encoder.dim)
 
 
 class PackedIntents(Objective):
@@ -86,19 +79,18 @@ class PackedIntents(Objective):
     prefix's own.
     """
 
-    def __init__(self, config: PackedIntentsConfig, loss: ItemLoss, dim: int) -> None:
+    def __init__(self, config: PackedIntentsConfig, next_item: NextItem, dim: int) -> None:
         super().__init__()
-        self.config, self.loss = config, loss
+        self.config, self.next_item = config, next_item
         self.intents = Intents(config.clusters, dim, QUICK) if config.fine else None
 
     def facts(self) -> dict[str, object]:
-        """The loss that ``auto`` chose, and its negatives."""
-        return self.loss.facts()
+        """See `NextItem.facts`."""
+        return self.next_item.facts()
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Let the sampler follow the encoder, and cluster the prefixes of about as many events as clusters need."""
-        if self.loss.negatives is not None:
-            self.loss.negatives.refresh(encoder, store)
+        self.next_item.on_epoch_start(encoder, store, examples)
         if self.intents is not None and len(examples):
             inputs = examples.shortened()
             enough = self.intents.most_points * len(inputs) // max(int(inputs.lengths.sum()), 1)
@@ -109,8 +101,9 @@ class PackedIntents(Objective):
         config = self.config
         inputs, target = batch.shifted()
         events = encoder(inputs).events
-        loss = self.loss(encoder, events, target)
-        parts = {self.loss.name: loss.detach()}
+        item_loss = self.next_item.loss
+        loss = item_loss(encoder, events, target)
+        parts = {item_loss.name: loss.detach()}
         if config.coarse:
             coarse = self._coarse(encoder, inputs, target, events)
             loss, parts["coarse"] = loss + config.coarse * coarse, coarse.detach()

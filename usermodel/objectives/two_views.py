@@ -40,18 +40,20 @@ class TwoViews(nn.Module):
         if self.similar is not None:
             self.similar.fit_once(store, examples)
 
+    def draw(self, encoder: EncoderModule, batch: JaggedBatch) -> tuple[JaggedBatch, JaggedBatch]:
+        """Both augmentations of the histories of a batch, no longer than the encoder reads."""
+        one, other = (self._draw(batch).latest(encoder.max_history) for _ in range(2))
+        return one, other
+
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> Float[Tensor, "2 filled dim"]:
         """Both vectors of each user with events; users without are left out."""
         batch = batch.take(torch.nonzero(batch.lengths).squeeze(1))
-        both = [self._draw(batch, encoder.max_history) for _ in range(2)]
-        return encoder(JaggedBatch.join(both)).users.view(2, batch.n_users, encoder.dim)
+        both = JaggedBatch.join(self.draw(encoder, batch))
+        return encoder(both).users.view(2, batch.n_users, encoder.dim)
 
-    def _draw(self, batch: JaggedBatch, most: int) -> JaggedBatch:
+    def _draw(self, batch: JaggedBatch) -> JaggedBatch:
         if self.view is None:
             return batch
         if self.similar is None:
             return self.view(batch)
-        drawn = without_similar(self.view(with_similar(batch, self.similar.most_similar)))
-        # What was put in may push the oldest events out.
-        from_end = drawn.lengths[drawn.user_of_event] - drawn.position
-        return drawn.select(from_end <= most)
+        return without_similar(self.view(with_similar(batch, self.similar.most_similar)))
