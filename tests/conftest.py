@@ -1,6 +1,7 @@
 """Shared by all tests: few threads, public data only where a folder is named, a tiny store written by hand."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -42,6 +43,9 @@ ann,i1,1700000600,click,1200
 
 
 def pytest_configure():
+    # A shell starts what it puts in the background with Ctrl-C ignored, and every process that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
