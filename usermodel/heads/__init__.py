@@ -1,0 +1,1 @@
+"""What stands on user vectors to answer a question about users."""
