@@ -26,6 +26,7 @@ class JaggedBatch:
         masked: Events whose item the encoder must not see: it reads its mask token instead; None means none.
         partner: For each user another history that belongs to the example, as `Examples.partners` says; None means none.
             Encoders do not look at it.
+        label: For each user the answers of the example, as `Examples.label`; None means none. Encoders do not look at it.
     """
 
     item_index: Int64[Tensor, " events"]
@@ -34,6 +35,7 @@ class JaggedBatch:
     features: dict[str, Shaped[Tensor, " events"]] = field(default_factory=dict)
     masked: Bool[Tensor, " events"] | None = None
     partner: JaggedBatch | None = None
+    label: Int64[Tensor, "users answers"] | None = None
 
     @property
     def n_users(self) -> int:

@@ -191,7 +191,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", choices=sorted(DATA), required=True)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=400, help="optimiser steps of each run, all its stages together")
+    parser.add_argument(
+        "--steps", type=int, default=400, help="optimiser steps of each run, all its stages together"
+    )
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--only", action="append", help="variants to run; all unless given")
     parser.add_argument("--reference", default="adaptssr")

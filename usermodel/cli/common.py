@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -27,6 +27,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from usermodel.training.progress import Progress as TrainingProgress
+    from usermodel.training.run import Run
+
 Out = Annotated[
     Path,
     typer.Option(
@@ -43,6 +47,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 AllowModule = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Module outside usermodel that the run may name. Repeatable."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as encoder.dim=128. Repeatable."),
 ]
 StorePath = Annotated[
     Path, typer.Argument(metavar="STORE", help="A store made by 'usermodel ingest'.", show_default=False)
@@ -88,6 +96,31 @@ def say_unknown(n_items: int, counts: Any) -> None:
     say(f"skipped {unknown.sum():,} of {events.sum():,} events: the encoder does not know {n_items:,} items")
     if nothing := (events == unknown).sum():
         say(f"{nothing:,} users have no other events; their vectors are zeros")
+
+
+def epochs(update: Callable[..., None]) -> Callable[[TrainingProgress], None]:
+    """Show the progress of training: events on the bar, loss and metrics beside it; a line an epoch where there is no bar."""
+
+    def watch(now: TrainingProgress) -> None:
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in now.metrics.items())
+        parts = "  ".join(f"{name} {value:.3f}" for name, value in now.parts.items())
+        # The only part of a loss is the loss.
+        parts = f"({parts})  " if len(now.parts) > 1 else ""
+        note = f"epoch {now.epoch} of at most {now.max_epochs}  loss {now.loss:.3f}  {parts}"
+        update(now.done, now.total, f"{note}rate {now.learning_rate:.2g}  {metrics}")
+        if now.done == now.total and not notes.is_terminal and now.metrics:
+            say(f"epoch {now.epoch}  loss {now.loss:.4f}  {metrics}")
+
+    return watch
+
+
+def say_finished(run: Run) -> None:
+    """Print how long a run took and how good it became."""
+    best = ", ".join(f"best validation {name} {value:.4f}" for name, value in run.meta["best"].items())
+    say(
+        f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; {best or 'not validated'}, "
+        f"weights of epoch {run.meta['best_epoch']}"
+    )
 
 
 def print_json(data: Any) -> None:

@@ -13,14 +13,33 @@ from usermodel.cli import common
 
 if TYPE_CHECKING:
     from usermodel.metrics.groups import By
+    from usermodel.store.sequence_store import SequenceStore
     from usermodel.tasks.next_item import NextItemOptions
     from usermodel.tasks.protocol import TaskResult
+    from usermodel.training.run import Run
 
 
 def evaluate(
     run: common.RunPath,
     store: common.StorePath,
-    task: Annotated[Literal["next-item"], typer.Option(help="What to score.")] = "next-item",
+    task: Annotated[
+        Literal["next-item", "user-attribute", "user-choice"],
+        typer.Option(
+            help="What to score: items that users took next; a linear probe of --label on frozen vectors, or the head of a "
+            "fine-tuned run; what users chose, by such a head."
+        ),
+    ] = "next-item",
+    label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="user-attribute: with commas, columns of the users table of the store, or of --labels, to probe vectors for.",
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="user-attribute: Parquet or CSV with user_id and the columns of --label."),
+    ] = None,
     part: Annotated[
         Literal["test", "valid"], typer.Option(help="Which targets of the run's split.")
     ] = "test",
@@ -60,13 +79,24 @@ def evaluate(
     ] = None,
     allow_module: common.AllowModule = None,
 ) -> None:
-    """Score a run: full ranking over all items, seen ones excluded, with intervals and definitions."""
+    """Score a run, with intervals and definitions: next items in a full ranking, or what is known of users."""
     from usermodel.benchmark.evaluate import evaluate as score
     from usermodel.benchmark.evaluate import facts, flat
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.training.run import Run
 
     allowed = allow_module or []
+    of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--index": index}
+    _require_effect(task, of_items, {"--label": label, "--labels": labels})
+    if task != "next-item":
+        opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
+        found = _score_labels(finished, opened, task, _names(label or ""), labels, part, allowed)
+        about = f"probe of {label}" if label else f"{part} part of the run's labels"
+        _print(found, f"{task}, {about}")
+        if json_out is not None:
+            part_of = {} if label else {"split": part}
+            _write(json_out, flat(found, task=task, **part_of, **facts(finished, opened)))
+        return
     options: NextItemOptions = {
         "as_": as_,
         "interval": interval,
@@ -83,6 +113,49 @@ def evaluate(
     if json_out is not None:
         preset = {"as": as_} if as_ else {}
         _write(json_out, flat(found, task=task, split=part, **preset, **facts(finished, opened)))
+
+
+def _require_effect(task: str, of_items: dict[str, Any], of_attributes: dict[str, Any]) -> None:
+    """Raise `ConfigError` where an option has no meaning for the task."""
+    from usermodel.errors import ConfigError
+
+    idle = {} if task == "next-item" else of_items
+    idle = idle | ({} if task == "user-attribute" else of_attributes)
+    for option, value in idle.items():
+        if value is not None:
+            do = "Drop the option, or choose another task."
+            raise ConfigError(option, expected=f"an option of --task {task}", found=str(value), do=do)
+    if of_attributes["--labels"] is not None and of_attributes["--label"] is None:
+        do = "Name columns with --label."
+        raise ConfigError("--labels", expected="columns to probe for", found="no --label", do=do)
+
+
+def _score_labels(
+    run: Run,
+    store: SequenceStore,
+    task: str,
+    names: Sequence[str],
+    labels: Path | None,
+    part: Literal["test", "valid"],
+    allowed: Sequence[str],
+) -> list[TaskResult]:
+    """The probe of each column, or else the head."""
+    from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head, task_of
+    from usermodel.errors import ConfigError
+
+    if names:
+        found = []
+        for name in names:
+            with common.progress("encoding", "users") as update:
+                found += evaluate_attribute(
+                    run, store, name, source=labels, allow_modules=allowed, on_progress=update
+                )
+        return found
+    if task_of(run) not in (None, task):
+        do = f"Choose --task {task_of(run)}."
+        found_task = f"one for {task_of(run)}"
+        raise ConfigError("--task", expected=f"a run with a head for {task}", found=found_task, do=do)
+    return evaluate_head(run, store, part=part, allow_modules=allowed)
 
 
 def _names(text: str) -> tuple[str, ...]:

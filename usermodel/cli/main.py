@@ -22,6 +22,7 @@ COMMANDS = (
     "describe",
     "recipes",
     "pretrain",
+    "finetune",
     "convert",
     "embed",
     "export",

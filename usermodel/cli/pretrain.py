@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from usermodel.cli import common
-
-if TYPE_CHECKING:
-    from usermodel.training.progress import Progress
 
 
 def pretrain(
@@ -22,12 +19,7 @@ def pretrain(
             show_default=False,
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change one value, such as encoder.dim=128. Repeatable."
-        ),
-    ] = None,
+    set_: common.Set = None,
     devices: Annotated[
         int | None,
         typer.Option(help="Processes on this machine, one a GPU. Same as --set training.devices=N.", min=1),
@@ -50,17 +42,6 @@ def pretrain(
         chosen = find(recipe or "next-item", allow_modules=allow_module or ()).override(changes)
     opened = SequenceStore.open(store, verify=True)
     with common.progress("pretraining", "events") as update, common.plain_warnings():
-
-        def watch(now: Progress) -> None:
-            metrics = "  ".join(f"{name} {value:.4f}" for name, value in now.metrics.items())
-            parts = "  ".join(f"{name} {value:.3f}" for name, value in now.parts.items())
-            # The only part of a loss is the loss.
-            parts = f"({parts})  " if len(now.parts) > 1 else ""
-            note = f"epoch {now.epoch} of at most {now.max_epochs}  loss {now.loss:.3f}  {parts}"
-            update(now.done, now.total, f"{note}rate {now.learning_rate:.2g}  {metrics}")
-            if now.done == now.total and not common.notes.is_terminal and now.metrics:
-                common.say(f"epoch {now.epoch}  loss {now.loss:.4f}  {metrics}")
-
         run = train(
             opened,
             chosen,
@@ -68,7 +49,7 @@ def pretrain(
             resume=resume,
             overwrite=overwrite,
             allow_modules=allow_module or (),
-            on_progress=watch,
+            on_progress=common.epochs(update),
         )
     if Team.rank_in_environment():
         # Under torchrun every rank comes by here; one tells.
@@ -76,9 +57,5 @@ def pretrain(
     if "loss" in run.meta:
         drawn = f", {run.meta['n_negatives']} negatives" if "n_negatives" in run.meta else ""
         common.say(f"loss: {run.meta['loss']}{drawn}")
-    best = ", ".join(f"best validation {name} {value:.4f}" for name, value in run.meta["best"].items())
-    common.say(
-        f"finished after {run.meta['epochs']} epochs, {run.meta['seconds']:.0f} s; {best or 'not validated'}, "
-        f"weights of epoch {run.meta['best_epoch']}"
-    )
+    common.say_finished(run)
     common.say(f"next: usermodel embed {out} {store} -o users.parquet, usermodel evaluate {out} {store}")

@@ -48,9 +48,7 @@ class Estimate:
         return self.value - half, self.value + half
 
 
-def measure(
-    probability: Float64[ndarray, "n classes"], truth: Int64[ndarray, " n"]
-) -> dict[str, Estimate]:
+def measure(probability: Float64[ndarray, "n classes"], truth: Int64[ndarray, " n"]) -> dict[str, Estimate]:
     """All metrics of `DEFINITIONS`, in that order.
 
     Args:

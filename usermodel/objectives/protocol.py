@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderModule
+from usermodel.heads.user_head import UserHead
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -36,7 +37,18 @@ class ObjectiveOutput:
 
 
 class Objective(nn.Module, ABC):
-    """A loss with, perhaps, heads of its own."""
+    """A loss with, perhaps, heads of its own.
+
+    Attributes:
+        head: The one that a finished run keeps beside its encoder, because it answers questions about users; None for
+            objectives that are only there to train the encoder.
+    """
+
+    head: UserHead | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = None
 
     @abstractmethod
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
@@ -58,9 +70,28 @@ class Objective(nn.Module, ABC):
         """
         del encoder, store, examples
 
+    def measure(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> dict[str, float]:
+        """How well the head answers for held-out examples; higher is better. For objectives with a ``head``.
+
+        Args:
+            encoder: Finds the vectors.
+            store: Holds the events.
+            examples: See `SamplerConfig.held_out`.
+        """
+        raise NotImplementedError
+
+    def kept(self, encoder: EncoderModule) -> nn.Module:
+        """What a run keeps the best weights of: the encoder, and the ``head`` where there is one."""
+        return encoder if self.head is None else nn.ModuleDict({"encoder": encoder, "head": self.head})
+
 
 class ObjectiveConfig(Config):
     """Base of objective configurations."""
+
+    @property
+    def wants_labels(self) -> bool:
+        """Whether batches must have labels; `build_labelled` then takes the place of `build`."""
+        return False
 
     @property
     def wants_partners(self) -> bool:
@@ -78,5 +109,14 @@ class ObjectiveConfig(Config):
         Args:
             encoder: What it will be used with; not kept.
             negatives: Given where `draws_negatives` says so.
+        """
+        raise NotImplementedError
+
+    def build_labelled(self, encoder: EncoderModule, answers: tuple[str, ...]) -> Objective:
+        """A new objective with a head for some answers.
+
+        Args:
+            encoder: What it will be used with; not kept.
+            answers: What the numbers of labels stand for.
         """
         raise NotImplementedError

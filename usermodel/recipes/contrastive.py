@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from usermodel.encoders.adaptssr import adaptssr_encoder
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.objectives.barlow_twins import BarlowTwinsConfig
 from usermodel.objectives.cl4srec import Cl4srecConfig
@@ -40,7 +41,7 @@ def clue() -> Recipe:
     """CLUE: two views of a user closer than those of others; user vectors for tasks about users, no item scores."""
     return Recipe(
         sampling=RecentConfig(),
-        encoder=_encoder_of_users(),
+        encoder=adaptssr_encoder(dropout=0.1),
         objective=ClueConfig(),
         training=TrainingConfig(batch_users=256, max_epochs=20, monitor="none"),
     )
@@ -50,19 +51,7 @@ def barlow_twins() -> Recipe:
     """Barlow Twins: two views of a user agree, dimensions do not; for tasks about users, no item scores."""
     return Recipe(
         sampling=RecentConfig(),
-        encoder=_encoder_of_users(),
+        encoder=adaptssr_encoder(dropout=0.1),
         objective=BarlowTwinsConfig(),
         training=TrainingConfig(batch_users=256, max_epochs=20, monitor="none"),
-    )
-
-
-def _encoder_of_users() -> TransformerConfig:
-    """That of AdaptSSR, so that recipes which only compare users differ in how they do it."""
-    return TransformerConfig(
-        causal=False,
-        readout="attention",
-        positions="from_start",
-        mask_token=True,
-        dropout=0.1,
-        attention_dropout=0.1,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from usermodel.encoders.adaptssr import adaptssr_encoder
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.objectives.masked_item import MaskedItemConfig
 from usermodel.sampling.recent import RecentConfig
@@ -12,14 +13,7 @@ def masked_item() -> Recipe:
     """A third of the items hidden, in AdaptSSR's encoder; half of the histories predict their last item instead."""
     return Recipe(
         sampling=RecentConfig(),
-        encoder=TransformerConfig(
-            causal=False,
-            readout="attention",
-            positions="from_start",
-            mask_token=True,
-            dropout=0.5,
-            attention_dropout=0.5,
-        ),
+        encoder=adaptssr_encoder(dropout=0.5),
         objective=MaskedItemConfig(ratio=0.3, last_only=0.5),
         training=TrainingConfig(batch_users=128, learning_rate=5e-4),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usermodel.encoders.transformer import TransformerConfig
+from usermodel.encoders.adaptssr import adaptssr_encoder
 from usermodel.objectives.adaptssr import AdaptSsrConfig
 from usermodel.objectives.masked_item import MaskedItemConfig
 from usermodel.sampling.recent import RecentConfig
@@ -13,26 +13,14 @@ def adaptssr() -> Recipe:
     """AdaptSSR: 20 epochs of masked items, then two views of each user, ranked; for labels of users, no item scores."""
     warm_up = Recipe(
         sampling=RecentConfig(),
-        encoder=_encoder(dropout=0.5),
+        encoder=adaptssr_encoder(dropout=0.5),
         objective=MaskedItemConfig(ratio=0.3, loss="softmax", bias=True),
         training=TrainingConfig(batch_users=128, learning_rate=5e-4, max_epochs=20, monitor="none"),
     )
     return Recipe(
         sampling=RecentConfig(),
-        encoder=_encoder(dropout=0.1),
+        encoder=adaptssr_encoder(dropout=0.1),
         objective=AdaptSsrConfig(),
         training=TrainingConfig(batch_users=128, learning_rate=2e-4, max_epochs=20, monitor="none"),
         stages=(warm_up,),
-    )
-
-
-def _encoder(dropout: float) -> TransformerConfig:
-    """That of the released code, which differs between the stages in dropout only."""
-    return TransformerConfig(
-        causal=False,
-        readout="attention",
-        positions="from_start",
-        mask_token=True,
-        dropout=dropout,
-        attention_dropout=dropout,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,6 +15,8 @@ from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.sequences import Sequences
 from usermodel.store.unknown import UnknownEvents
+
+Part = Literal["valid", "test"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Examples:
             position).
         partner_start: First store row of another slice that belongs to the example; None where there is none.
         partner_stop: Row after its last one.
+        label: Answers to each example, by number: the right one first, see `SamplerConfig.answers`; None where there are none.
     """
 
     user: Int64[ndarray, " n"]
@@ -40,6 +44,7 @@ class Examples:
     prediction_time: Int64[ndarray, " n"]
     partner_start: Int64[ndarray, " n"] | None = None
     partner_stop: Int64[ndarray, " n"] | None = None
+    label: Int64[ndarray, "n answers"] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -70,6 +75,7 @@ class Examples:
             self.prediction_time[rows],
             None if self.partner_start is None else self.partner_start[rows],
             None if self.partner_stop is None else self.partner_stop[rows],
+            None if self.label is None else self.label[rows],
         )
 
     def with_partner(self, start: Int64[ndarray, " n"], stop: Int64[ndarray, " n"]) -> Examples:
@@ -130,6 +136,11 @@ class SamplerConfig(Config):
     """Base of samplers; a sampler is a value, so its configuration is all of it."""
 
     @property
+    def draws_labels(self) -> bool:
+        """Whether its examples have labels; `answers` and `held_out` then say more."""
+        return False
+
+    @property
     def draws_partners(self) -> bool:
         """Whether its examples have partners."""
         return False
@@ -144,5 +155,27 @@ class SamplerConfig(Config):
             split: Only the training part may be used.
             max_history: Input events the encoder can read.
             rng: Equal generators give equal examples.
+        """
+        raise NotImplementedError
+
+    def answers(self, store: SequenceStore) -> tuple[str, ...]:
+        """What the numbers in `Examples.label` stand for; for samplers that draw labels.
+
+        Raises:
+            DataError: The store has no such labels.
+        """
+        raise NotImplementedError
+
+    def held_out(self, store: SequenceStore, split: Split, part: Part, max_history: int) -> Examples:
+        """The labelled examples that `sample` never draws; for samplers that draw labels.
+
+        Args:
+            store: Holds the events and the labels.
+            split: Only the training part of a history is read, as by `sample`.
+            part: Which of them.
+            max_history: Input events the encoder can read.
+
+        Returns:
+            Examples whose label is the right answer, and after it other right ones; -1 fills the gaps.
         """
         raise NotImplementedError

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 from pydantic import Field
 
 from usermodel.events.splits import Split
@@ -27,6 +29,11 @@ class RecentConfig(SamplerConfig):
         """Users in the order of the store; ``rng`` is not used."""
         del rng
         users = np.flatnonzero(split.train_stop - split.start >= self.min_events)
-        stop = split.train_stop[users]
-        start = np.maximum(split.start[users], stop - max_history)
-        return Examples(users, start, stop, stop, stop, store.times[stop - 1] + 1)
+        return latest(store, split, users, max_history)
+
+
+def latest(store: SequenceStore, split: Split, users: Int64[ndarray, " n"], max_history: int) -> Examples:
+    """The last ``max_history`` training events of each of some users, who have one at least; users may repeat."""
+    stop = split.train_stop[users]
+    start = np.maximum(split.start[users], stop - max_history)
+    return Examples(users, start, stop, stop, stop, store.times[stop - 1] + 1)

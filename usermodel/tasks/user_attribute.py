@@ -63,9 +63,7 @@ class UserAttribute:
             raise DataError(f"column {self.label!r}", expected=expected, found=held[:200], do=do)
         kept = found.take(large[found.code])
         classes = tuple(np.array(found.classes, dtype=object)[large])
-        return Attribute(
-            kept.name, kept.user, (np.cumsum(large) - 1)[kept.code], classes, found.n_strangers
-        )
+        return Attribute(kept.name, kept.user, (np.cumsum(large) - 1)[kept.code], classes, found.n_strangers)
 
     def requests(self, store: SequenceStore) -> Examples:
         """The whole history of every user with a class."""
@@ -95,10 +93,10 @@ class UserAttribute:
         classes = f"{len(known.classes)} classes"
         interval = "95 % interval over users: normal approximation (delta method)"
         rows = []
-        for name, found in measure(probability, known.code).items():
-            low, high = found.interval()
+        for name, one in measure(probability, known.code).items():
+            low, high = one.interval()
             card = f"{DEFINITIONS[name]}; {how}; {classes}; {interval}"
-            rows.append(TaskResult(f"{self.label}/{name}", found.value, len(x), low, high, card))
+            rows.append(TaskResult(f"{self.label}/{name}", one.value, len(x), low, high, card))
         card = "accuracy of always naming the class that most users of the other folds have"
         rows.append(TaskResult(f"{self.label}/majority", majority, len(x), None, None, card))
         return rows

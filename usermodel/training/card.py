@@ -9,9 +9,11 @@ from typing import Any
 from usermodel.encoders import io
 from usermodel.encoders.card import CardFacts, Metric, card
 from usermodel.encoders.protocol import EncoderModule
+from usermodel.metrics import classification
 from usermodel.metrics.definitions import definition
 from usermodel.metrics.names import parse
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.training.recipe import OF_CLASSES
 from usermodel.training.run import Run
 
 
@@ -67,18 +69,26 @@ def _data(run: Run, store: SequenceStore) -> dict[str, Any]:
 
 
 def _metrics(run: Run, own_validation: bool) -> list[Metric]:
-    """Next-item metrics of the best epoch, the monitored one first."""
+    """Metrics of the best epoch, the monitored one first."""
     best = [row for row in run.history() if row.get("epoch") == run.meta["best_epoch"]]
     measured = {
         name: value
         for row in best
         for name, value in row.items()
-        if re.fullmatch(r"(hit|ndcg)@\d+|mrr", name)
+        if re.fullmatch(rf"(hit|ndcg|mrr)@\d+|mrr|{'|'.join(OF_CLASSES)}", name)
     }
     return [
-        Metric(name, value, "validation", "" if own_validation else definition(parse(name), part="valid"))
+        Metric(name, value, "validation", "" if own_validation else _definition(run, name))
         for name, value in (run.meta["best"] | measured).items()
     ]
+
+
+def _definition(run: Run, name: str) -> str:
+    if name in OF_CLASSES:
+        return classification.DEFINITIONS[name]
+    if run.recipe.sampling.draws_labels:
+        return "rank of the choice among all things, the user's other choices left out; mean over choices"
+    return definition(parse(name), part="valid")
 
 
 def _training(meta: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def clear(folder: Path) -> None:
     """
     (folder / manifest.NAME).unlink(missing_ok=True)
     (folder / "metrics.csv").unlink(missing_ok=True)
-    for name in ("checkpoints", "encoder", "tensorboard", BEFORE):
+    for name in ("checkpoints", "encoder", "head", "tensorboard", BEFORE):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
 

@@ -55,7 +55,8 @@ class Loop:
         self.read = reader(store, self.fabric.device)
         self.optimiser = optimiser.build(recipe, self.encoder, self.modules)
         self.weights = list(self.modules.parameters())
-        self.ema = Ema(self.encoder, self.config.ema)
+        self.kept = self.objective.kept(self.encoder)
+        self.ema = Ema(self.kept, self.config.ema)
         self.state = checkpoint.State(store.content_hash)
         self.best: dict[str, Tensor] = {}
         self.stop_requested = self._stop_agreed = False
@@ -119,7 +120,7 @@ class Loop:
         self.state.seconds = time.monotonic() - self._started
         self.save()
         self._write_history()
-        self.encoder.load_state_dict(self.best)
+        self.kept.load_state_dict(self.best)
 
     def _finished(self) -> bool:
         """Never in the middle of an epoch: one that was cut short by ``max_steps`` still has to be validated."""
@@ -225,9 +226,7 @@ class Loop:
             self._log({"step/loss": loss, "step/learning_rate": rate}, state.step)
 
     def _forward(self, examples: Examples) -> ObjectiveOutput:
-        batch, partners = self.read(examples), examples.partners()
-        if partners is not None:
-            batch = replace(batch, partner=self.read(partners))
+        batch = self.read(examples)
         with products(bf16=self.bf16, device=self.fabric.device, dim=self.encoder.dim):
             output: ObjectiveOutput = self.objective(self.encoder, batch)
         return output
@@ -286,9 +285,9 @@ class Loop:
             self._keep()
 
     def _keep(self) -> None:
-        """Remember the encoder's weights as those of the finished run."""
+        """Remember the weights as those of the finished run."""
         self.state.best_epoch = self.state.epoch
-        weights = self.encoder.state_dict()
+        weights = self.kept.state_dict()
         self.best = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
 
 

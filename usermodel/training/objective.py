@@ -15,9 +15,13 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
 
     Raises:
         ConfigError: The ``negatives`` group was changed, and nothing draws negatives; or the ``sampling`` group draws partners
-            and the objective has no use for them, or the other way round.
+            or labels, and the objective has no use for them, or the other way round.
+        DataError: The store has no such labels.
     """
     _require_partners(recipe)
+    _require_labels(recipe)
+    if recipe.objective.wants_labels:
+        return recipe.objective.build_labelled(encoder, recipe.sampling.answers(store))
     if recipe.objective.draws_negatives(encoder.n_items):
         return recipe.objective.build(encoder, recipe.negatives.build(store, split))
     default: object = Recipe.model_fields["negatives"].default
@@ -36,4 +40,14 @@ def _require_partners(recipe: Recipe) -> None:
     expected = f"{'examples with' if wanted else 'no'} partners for {name}"
     do = "Set sampling.class=usermodel.sampling.pieces:PiecesConfig and sampling.partner=last or random."
     do = do if wanted else "Set sampling.partner=none, or choose an objective that compares examples."
+    raise ConfigError("sampling", expected=expected, found=repr(recipe.sampling), do=do)
+
+
+def _require_labels(recipe: Recipe) -> None:
+    wanted, drawn = recipe.objective.wants_labels, recipe.sampling.draws_labels
+    if wanted == drawn:
+        return
+    name = type(recipe.objective).__name__
+    expected = f"{'examples with' if wanted else 'no'} labels for {name}"
+    do = "Take the recipe user-attribute or user-choice, which have both."
     raise ConfigError("sampling", expected=expected, found=repr(recipe.sampling), do=do)

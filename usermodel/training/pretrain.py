@@ -10,6 +10,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from usermodel import manifest
 from usermodel.encoders import io
 from usermodel.errors import ConfigError, DataError, InterruptedRunError, MismatchError, OutputExistsError
 from usermodel.events.splits import Split
+from usermodel.heads import io as heads
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training import folders, optimiser
 from usermodel.training.card import write_card
@@ -30,7 +32,7 @@ from usermodel.training.recipe import Recipe
 from usermodel.training.room import require_room
 from usermodel.training.run import KIND, Run, leaves, read_recipe, write_recipe
 from usermodel.training.schedule import require_effect
-from usermodel.training.stages import BEFORE, take_over, weights_before
+from usermodel.training.stages import BEFORE, bring, take_over, weights_before
 from usermodel.training.validation import Validate, agree, require_possible
 from usermodel.version import VERSION
 
@@ -77,48 +79,60 @@ def pretrain(
     folder = Path(out)
     if Team.rank_in_environment():
         return _join(store, recipe, folder, resume, allow_modules)
+    return begin(store, recipe, folder, How(resume, overwrite, validate, on_progress, tuple(allow_modules)))
+
+
+@dataclass(frozen=True)
+class How:
+    """Arguments of `pretrain` that are no part of what is computed; and a finished run to stand for the stages before."""
+
+    resume: bool = False
+    overwrite: bool = False
+    validate: Validate | None = None
+    on_progress: OnProgress | None = None
+    allow_modules: tuple[str, ...] = ()
+    first: Run | None = None
+
+
+def begin(store: SequenceStore, recipe: Recipe | None, folder: Path, how: How) -> Run:
+    """`pretrain` at rank 0, or in the only process."""
     old = folders.holds_something(folder)
-    if old and resume:
-        recipe = _same_recipe(folder, recipe, allow_modules)
+    if old and how.resume:
+        recipe = _same_recipe(folder, recipe, how.allow_modules)
         if (folder / manifest.NAME).is_file():
             return _finished(folder, recipe, store)
     elif old:
-        folders.refuse(folder, overwrite)
-    return _lead(store, recipe or Recipe(), folder, resume, validate, on_progress)[0]
+        folders.refuse(folder, how.overwrite)
+    return _lead(store, recipe or Recipe(), folder, how)[0]
 
 
-def _lead(
-    store: SequenceStore,
-    recipe: Recipe,
-    folder: Path,
-    resume: bool,
-    validate: Validate | None,
-    on_progress: OnProgress | None,
-) -> tuple[Run, Loop]:
-    """Rank 0, or the only process."""
+def _lead(store: SequenceStore, recipe: Recipe, folder: Path, how: How) -> tuple[Run, Loop]:
     require_log(recipe.training)
     require_effect(recipe.training)
     split = store.split(recipe.data.split)
     _require_enough(store, split)
-    require_possible(store, split, recipe.training.monitor, validate)
+    require_possible(store, split, recipe, how.validate)
     loop = Loop(store, split, recipe, folder, Team(recipe.training))
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
     folders.make(folder)
     with folders.alone(folder):
-        if not resume:
+        if not how.resume:
             require_room(folder, loop.modules, average=bool(loop.config.ema))
             folders.clear(folder)
         write_recipe(recipe, folder / "config.json")
-        _run_before(store, recipe, folder, on_progress)
-        return _train(loop, validate, on_progress), loop
+        _run_before(store, recipe, folder, how)
+        return _train(loop, how.validate, how.on_progress), loop
 
 
-def _run_before(store: SequenceStore, recipe: Recipe, folder: Path, on_progress: OnProgress | None) -> None:
-    """Run the stage before this one, or go on with it, or leave it as it is if it is finished."""
+def _run_before(store: SequenceStore, recipe: Recipe, folder: Path, how: How) -> None:
+    """Run the stage before this one, or go on with it, or leave it as it is if it is finished, or copy it."""
     first, place = recipe.before(), folder / BEFORE
     if first is None or (place / manifest.NAME).is_file():
         return
-    _, loop = _lead(store, first, place, True, None, on_progress)
+    if how.first is not None:
+        bring(how.first.path, place)
+        return
+    _, loop = _lead(store, first, place, How(resume=True, on_progress=how.on_progress))
     if loop.stop_requested:
         # Too late for that stage: it was in its last step.
         found, do = "a request to stop", "Continue with --resume."
@@ -157,7 +171,8 @@ def _train(loop: Loop, validate: Validate | None, on_progress: OnProgress | None
             loop.ema.restart()
         for sentence in loop.restore():
             warnings.warn(f"skipped a damaged checkpoint: {sentence}", RuntimeWarning, stacklevel=4)
-        loop.run(agree(loop.team, loop.store, loop.split, loop.recipe, validate), on_progress)
+        parts = (loop.team, loop.store, loop.split, loop.recipe, validate, loop.objective)
+        loop.run(agree(*parts), on_progress)
         return _finish(loop, own_validation=validate is not None)
 
 
@@ -252,5 +267,8 @@ def _finish(loop: Loop, *, own_validation: bool) -> Run:
     io.save(loop.folder / "encoder", loop.encoder, loop.recipe.encoder, store.vocabulary, meta=facts)
     write_card(run, store, loop.encoder, own_validation=own_validation)
     listed = [f"encoder/{name}" for name in io.FILES]
+    if loop.objective.head is not None:
+        heads.save(loop.folder / "head", loop.objective.head)
+        listed += [f"head/{name}" for name in heads.FILES]
     manifest.seal(loop.folder, KIND, meta, parts=("config.json", "metrics.csv", *listed))
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -16,6 +16,9 @@ from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import ObjectiveConfig
 from usermodel.sampling.all_positions import AllPositionsConfig
 from usermodel.sampling.protocol import SamplerConfig
+
+#: Metrics of `usermodel.metrics.classification` that are better when higher.
+OF_CLASSES: Final = ("accuracy", "macro_f1", "auc")
 
 
 class DataConfig(Config):
@@ -54,7 +57,8 @@ class TrainingConfig(Config):
         clip_norm: Length to which the gradient of all weights is shortened; None means never.
         ema: Decay of a moving average of the encoder's weights, such as 0.999; validation and the finished run then use
             the average. 0 means none.
-        monitor: Validation metric that decides which weights are kept; higher is better. ``none`` validates nothing and keeps
+        monitor: Validation metric that decides which weights are kept; higher is better: ``hit@k``, ``ndcg@k`` or ``mrr``; with
+            labels of classes ``accuracy``, ``macro_f1`` or ``auc``. ``none`` validates nothing and keeps
             the last weights: for objectives whose vectors are not meant to rank items.
         patience: Validations in a row that count as no better before training stops, or the step size of ``plateau`` falls;
             the count then begins again.
@@ -88,7 +92,9 @@ class TrainingConfig(Config):
     plateau_drops: int | None = Field(default=None, ge=1)
     clip_norm: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
-    monitor: str = Field(default="ndcg@10", pattern=r"^((hit|ndcg)@[1-9]\d*|mrr|none)$")
+    monitor: str = Field(
+        default="ndcg@10", pattern=rf"^((hit|ndcg)@[1-9]\d*|mrr|{'|'.join(OF_CLASSES)}|none)$"
+    )
     patience: int = Field(default=5, ge=1)
     min_improvement: float = Field(default=0.0, ge=0)
     validate_every: int = Field(default=1, ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -50,11 +51,26 @@ class Resident:
 
 
 def reader(store: SequenceStore, device: torch.device) -> Callable[[Examples], JaggedBatch]:
-    """Reads the slices of examples into a batch on a device: from its own memory where the columns fit, else from the store.
+    """Reads examples, with their partners and labels, into a batch on a device.
 
     Raises:
         IntegrityError: An item index is not in the store's vocabulary; with slices read from the store, when one is read.
     """
+    slices = _slices(store, device)
+
+    def read(examples: Examples) -> JaggedBatch:
+        batch, partners = slices(examples), examples.partners()
+        if partners is not None:
+            batch = replace(batch, partner=slices(partners))
+        if examples.label is not None:
+            batch = replace(batch, label=torch.from_numpy(examples.label).to(device))
+        return batch
+
+    return read
+
+
+def _slices(store: SequenceStore, device: torch.device) -> Callable[[Examples], JaggedBatch]:
+    """Reads the slices of examples: from the device's own memory where the columns fit, else from the store."""
     if device.type == "cuda" and column_bytes(store) <= SHARE * torch.cuda.mem_get_info(device)[0]:
         return Resident(store, device).collate
 

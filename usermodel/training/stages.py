@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from usermodel.encoders import io
-from usermodel.errors import ConfigError
+from usermodel.errors import ConfigError, StorageError
 from usermodel.training.recipe import Recipe
 
 #: Folder of the run before, inside the run's own.
@@ -31,6 +33,25 @@ def weights_before(recipe: Recipe, folder: Path) -> dict[str, Tensor] | None:
     module = type(first.encoder).__module__
     saved = io.load(folder / BEFORE, allow_modules=[module])
     return dict(saved.module.state_dict())
+
+
+def bring(run: Path, place: Path) -> None:
+    """Copy what a finished run is known by, its encoder foremost, to where the run before lies; complete or not at all.
+
+    Checkpoints and runs before it stay behind: nothing reads them again.
+
+    Raises:
+        StorageError: No room, or the disk refused.
+    """
+    draft = place.with_name(f".{place.name}.tmp-{os.getpid()}")
+    left = shutil.ignore_patterns("checkpoints", "tensorboard", BEFORE, ".*.tmp-*")
+    try:
+        shutil.copytree(run, draft, ignore=left)
+        draft.rename(place)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        found, do = f"{error!s:.120}", "Free some space, or choose another place."
+        raise StorageError(str(place), expected="to copy the run before", found=found, do=do) from error
 
 
 @torch.no_grad()

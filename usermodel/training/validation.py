@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,18 +16,26 @@ from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.events.splits import Split
 from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.ranking import Ranks
+from usermodel.objectives.protocol import Objective
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.collapse import CollapseWatch
 from usermodel.training.place import Place
 from usermodel.training.processes import Team
-from usermodel.training.recipe import Recipe, TrainingConfig
+from usermodel.training.recipe import OF_CLASSES, Recipe, TrainingConfig
 
 #: An encoder in, metrics out; the monitored one must be among them.
 Validate = Callable[[EncoderModule], dict[str, float]]
 
 
-def agree(team: Team, store: SequenceStore, split: Split, recipe: Recipe, own: Validate | None) -> Validate:
+def agree(
+    team: Team,
+    store: SequenceStore,
+    split: Split,
+    recipe: Recipe,
+    own: Validate | None,
+    objective: Objective,
+) -> Validate:
     """What this rank calls to validate; all ranks must ask.
 
     Args:
@@ -35,12 +44,18 @@ def agree(team: Team, store: SequenceStore, split: Split, recipe: Recipe, own: V
         split: Says which events are targets.
         recipe: Of the run.
         own: The caller's validation, at rank 0; only that rank has it, and it may do anything. None means
-            `next_item_validation`, at all ranks. What `CollapseWatch` sees comes with either.
+            `Objective.measure` on held-out labels, at rank 0, where the recipe has labels, and else `next_item_validation`, at
+            all ranks. What `CollapseWatch` sees comes with each.
+        objective: Of the run.
     """
     monitor, max_history = recipe.training.monitor, recipe.encoder.max_history
     ranks = own or _nothing
     if monitor == "none":
         ranks = _nothing
+    elif recipe.sampling.draws_labels:
+        if own is None and team.is_main:
+            held_out = recipe.sampling.held_out(store, split, "valid", max_history)
+            ranks = partial(objective.measure, store=store, examples=held_out)
     elif team.share(own is None):
         ranks = next_item_validation(store, split, max_history, monitor, team)
     watch = CollapseWatch(store, split, max_history) if team.is_main else _nothing
@@ -52,15 +67,22 @@ def _nothing(encoder: EncoderModule) -> dict[str, float]:
     return {}
 
 
-def require_possible(store: SequenceStore, split: Split, monitor: str, own: Validate | None) -> None:
+def require_possible(store: SequenceStore, split: Split, recipe: Recipe, own: Validate | None) -> None:
     """Raise unless there is something to validate, or nothing is to be validated.
 
     Raises:
-        ConfigError: A validation of the caller's, and ``monitor=none``.
-        DataError: The split leaves no validation target.
+        ConfigError: A validation of the caller's, and ``monitor=none``; or a metric of classes where items are ranked.
+        DataError: The split leaves no validation target, or no label.
     """
+    monitor = recipe.training.monitor
     if monitor != "none" and own is None:
-        require_targets(store, split)
+        if recipe.sampling.draws_labels:
+            recipe.sampling.held_out(store, split, "valid", recipe.encoder.max_history)
+        elif monitor in OF_CLASSES:
+            expected, do = "hit@k, ndcg@k or mrr", "Choose one, or a recipe with labels."
+            raise ConfigError("training.monitor", expected=expected, found=monitor, do=do)
+        else:
+            require_targets(store, split)
     if monitor == "none" and own is not None:
         expected, do = "a metric of validate", "Name one, or drop validate."
         raise ConfigError("training.monitor", expected=expected, found="none", do=do)

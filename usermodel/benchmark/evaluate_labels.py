@@ -1,0 +1,146 @@
+"""A run and labels of users -> task results: a linear probe on its vectors, or the head it was fine-tuned with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from usermodel.embeddings.user_encoder import UserEncoder
+from usermodel.errors import DataError, MismatchError, MissingError
+from usermodel.heads import io as heads
+from usermodel.metrics import classification
+from usermodel.metrics.intervals import intervals, words
+from usermodel.metrics.per_user import PerUser
+from usermodel.objectives.user_attribute import UserAttribute as AttributeHead
+from usermodel.objectives.user_choice import METRICS, UserChoice
+from usermodel.sampling.protocol import Examples, Part
+from usermodel.schema import USER
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.protocol import TaskResult
+from usermodel.tasks.user_attribute import UserAttribute
+from usermodel.training.run import Run
+
+#: Tasks that a head answers, by the objective it was trained for.
+TASKS = {"UserAttributeConfig": "user-attribute", "UserChoiceConfig": "user-choice"}
+
+
+def evaluate_attribute(
+    run: Run | str | os.PathLike[str],
+    store: SequenceStore | str | os.PathLike[str],
+    label: str,
+    *,
+    source: Any = None,
+    allow_modules: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[TaskResult]:
+    """Cross-validate a linear probe of an attribute on the frozen vectors of a run.
+
+    Vectors are those that `embed` gives: of whole histories.
+
+    Args:
+        run: A finished run, or its path; or that of a saved encoder.
+        store: Whose users; it must extend the run's items.
+        label: Column.
+        source: Table with ``user_id`` and the column; None means the users table of the store.
+        allow_modules: Modules outside usermodel whose classes the run may name.
+        on_progress: Called with (users encoded, users in all).
+
+    Raises:
+        DataError: No such column, or no classes; see `UserAttribute`.
+    """
+    store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
+    task = UserAttribute(label, source)
+    known = task.attribute(store)
+    encoder = UserEncoder.load(run, allow_modules=allow_modules)
+    users = store.users.decode(known.user + 1).alias(USER)
+    return task.score(encoder.encode(store, users=users, on_progress=on_progress), store)
+
+
+def evaluate_head(
+    run: Run | str | os.PathLike[str],
+    store: SequenceStore | str | os.PathLike[str],
+    *,
+    part: Part = "test",
+    allow_modules: Sequence[str] = (),
+) -> list[TaskResult]:
+    """Score the head of a fine-tuned run on labels that it was not trained on.
+
+    Args:
+        run: A finished run of an objective with labels.
+        store: The store it was trained on.
+        part: ``test`` or ``valid``.
+        allow_modules: Modules outside usermodel whose classes the run may name.
+
+    Raises:
+        MissingError: The run has no head.
+        MismatchError: Another store, whose parts would be others.
+    """
+    run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
+    store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
+    if task_of(run) is None:
+        expected, do = (
+            "a run with a head",
+            "Make one with 'usermodel finetune', or name a --label for a probe.",
+        )
+        raise MissingError(str(run.path), expected=expected, found="one that was only pretrained", do=do)
+    trained = run.meta["store"]["content_hash"]
+    if store.content_hash != trained:
+        expected, found = f"the store of the run ({trained[:12]})", f"another one ({store.content_hash[:12]})"
+        do = "Evaluate on the store the run was trained on."
+        raise MismatchError(str(store.path), expected=expected, found=found, do=do)
+    recipe, encoder = run.recipe, UserEncoder.load(run, allow_modules=allow_modules)
+    encoder.require(store)
+    split = store.split(recipe.data.split)
+    head = heads.load(Path(run.path) / "head")
+    if head.answers != recipe.sampling.answers(store):
+        do = "Evaluate with the labels the run was trained with."
+        found = f"others: {', '.join(recipe.sampling.answers(store))}"[:120]
+        raise DataError(
+            "labels", expected=f"those of the head: {', '.join(head.answers)}"[:120], found=found, do=do
+        )
+    objective = recipe.objective.build_labelled(encoder.module, head.answers)
+    assert objective.head is not None
+    objective.head.load_state_dict(head.state_dict())
+    examples = recipe.sampling.held_out(store, split, part, encoder.module.max_history)
+    if isinstance(objective, AttributeHead):
+        return _classes(objective, encoder, store, examples, part)
+    assert isinstance(objective, UserChoice)
+    return _choices(objective, encoder, store, examples, part)
+
+
+def task_of(run: Run) -> str | None:
+    """The task that the head of a run answers; None where it has none."""
+    return TASKS.get(type(run.recipe.objective).__name__)
+
+
+def _classes(
+    objective: AttributeHead, encoder: UserEncoder, store: SequenceStore, examples: Examples, part: str
+) -> list[TaskResult]:
+    assert examples.label is not None
+    found = objective.estimates(encoder.module, store, examples)
+    rule = f"{len(objective.head.answers)} classes; {part} users of the run's labels"
+    interval = "95 % interval over users: normal approximation (delta method)"
+    rows = []
+    for name, one in found.items():
+        low, high = one.interval()
+        card = f"{classification.DEFINITIONS[name]}; {rule}; {interval}"
+        rows.append(TaskResult(name, one.value, len(examples), low, high, card))
+    return rows
+
+
+def _choices(
+    objective: UserChoice, encoder: UserEncoder, store: SequenceStore, examples: Examples, part: str
+) -> list[TaskResult]:
+    ranks = objective.ranks(encoder.module, store, examples)
+    measured = [PerUser.of(ranks.metric(name)) for name in METRICS]
+    ends = intervals(measured)
+    rule = (
+        f"rank of one choice among all {len(objective.head.answers):,} things, the user's other choices of all parts left out, ties "
+        f"half; mean over {part} choices, so users with many weigh more; {words('bootstrap').replace('users', 'choices')}"
+    )
+    return [
+        TaskResult(name, one.mean(), one.n, low, high, rule)
+        for name, one, (low, high) in zip(METRICS, measured, ends, strict=True)
+    ]

@@ -1,0 +1,87 @@
+"""usermodel finetune"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from usermodel.cli import common
+
+
+def finetune(
+    run: common.RunPath,
+    store: common.StorePath,
+    out: common.Out,
+    task: Annotated[
+        Literal["user-attribute", "user-choice"],
+        typer.Option(
+            help="What labels are: a class of each user, or things that users chose.", show_default=False
+        ),
+    ],
+    column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with the labels: of the users table for user-attribute, of the labels table for user-choice. "
+            "[default: label, target]",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="user-attribute: Parquet or CSV with user_id and the column, instead of the users table."
+        ),
+    ] = None,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Train a head on vectors that stay as they are.")
+    ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="What to run last: name, FILE.toml, FILE.json, or module:function. [default: that of the task]",
+            show_default=False,
+        ),
+    ] = None,
+    set_: common.Set = None,
+    allow_module: common.AllowModule = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
+    ] = False,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Go on from a pretrained encoder with labels, and keep the head that answers. The new run holds all that is needed."""
+    from usermodel.recipes.catalog import find, parse_assignments
+    from usermodel.store.sequence_store import SequenceStore
+    from usermodel.training.finetune import after
+    from usermodel.training.finetune import finetune as train
+    from usermodel.training.run import Run
+
+    allowed = allow_module or []
+    given: dict[str, Any] = {
+        "sampling.column": column,
+        "sampling.file": None if labels is None else str(labels),
+        "objective.freeze": freeze or None,
+    }
+    changes = {key: value for key, value in given.items() if value is not None} | parse_assignments(
+        set_ or []
+    )
+    first = Run.open(run, allow_modules=allowed)
+    last = after(first, find(recipe or task, allow_modules=allowed), changes)
+    opened = SequenceStore.open(store, verify=True)
+    with common.progress("fine-tuning", "events") as update, common.plain_warnings():
+        made = train(
+            first,
+            opened,
+            last,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            allow_modules=allowed,
+            on_progress=common.epochs(update),
+        )
+    common.say_finished(made)
+    common.say(
+        f"next: usermodel evaluate {out} {store} --task {task}, usermodel embed {out} {store} -o users.parquet"
+    )
