@@ -4,7 +4,8 @@
 
 Data: $USERMODEL_DATA_DIR. Writes one JSON object: mean and 95 % interval over seeds of every metric, the scores of each
 seed, commands, hardware, and the wall seconds of each ``pretrain``, from the start of its process to the end: validation
-is part of that and alone decides when it stops. The test split is scored once a seed, afterwards.
+is part of that and alone decides when it stops. The test split is scored once a seed, afterwards. Seeds may run side by side
+(``--at-once``), each with its share of the threads: its seconds are then longer, and the whole is done sooner.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,13 @@ DATA = {
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
-def run(command: str, folder: Path) -> float:
+def run(command: str, folder: Path, threads: int | None = None) -> float:
     """Run one command line; returns its wall time in seconds."""
     print("$", command, flush=True)
     started = time.monotonic()
-    subprocess.run(
-        [Path(sys.executable).parent / "usermodel", *shlex.split(command)[1:]], cwd=folder, check=True
-    )
+    variables = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    words = [Path(sys.executable).parent / "usermodel", *shlex.split(command)[1:]]
+    subprocess.run(words, cwd=folder, check=True, env=variables)
     return time.monotonic() - started
 
 
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="next-item")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=1, help="seeds that run side by side")
     parser.add_argument("--goal-ndcg", type=float, help="mean test NDCG@10 to reach")
     parser.add_argument("--goal-seconds", type=float, help="mean seconds of a whole pretrain to stay below")
     parser.add_argument("--out", type=Path, required=True)
@@ -68,13 +71,20 @@ def main() -> None:
         (folder / log.name).symlink_to(log.resolve())
         ingest = f"usermodel ingest {log.name} --format sequences -o store"
         run(ingest, folder)
-        for seed in range(arguments.seeds):
+        threads = None if arguments.at_once == 1 else max(1, (os.cpu_count() or 1) // arguments.at_once)
+
+        def one(seed: int) -> tuple[list[str], float, dict[str, Any]]:
             train = f"usermodel pretrain store -o run{seed} --recipe {arguments.recipe}{options} --set training.seed={seed}"
             score = f"usermodel evaluate run{seed} store --task next-item --json scores{seed}.json"
-            seconds.append(run(train, folder))
-            run(score, folder)
-            commands += [train, score]
-            rows.append(json.loads((folder / f"scores{seed}.json").read_text()))
+            took = run(train, folder, threads)
+            run(score, folder, threads)
+            return [train, score], took, json.loads((folder / f"scores{seed}.json").read_text())
+
+        with ThreadPoolExecutor(arguments.at_once) as pool:
+            for words, took, row in pool.map(one, range(arguments.seeds)):
+                commands += words
+                seconds.append(took)
+                rows.append(row)
     facts = {
         key: rows[0][key]
         for key in (
@@ -101,6 +111,7 @@ def main() -> None:
         "recipe": arguments.recipe,
         "options": arguments.set,
         "seeds": arguments.seeds,
+        "at_once": arguments.at_once,
         "metrics": metrics,
         "pretrain_seconds": seconds,
         "mean_seconds": statistics.mean(seconds),
