@@ -111,7 +111,24 @@ def _next_item() -> str:
     head += f"of a whole `pretrain`, validation included, which alone ends it ({found[0]['hardware']}). Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`."
     names = " | ".join(["data", "recipe", "seeds", *METRICS, "seconds a seed"])
     rows = [_row(one) for one in found]
-    return "\n".join([head, "", f"| {names} |", "|---" * (len(METRICS) + 4) + "|", *rows])
+    table = "\n".join([head, "", f"| {names} |", "|---" * (len(METRICS) + 4) + "|", *rows])
+    return "\n\n".join([table, *_beside_published(found)])
+
+
+def _beside_published(found: list[dict[str, Any]]) -> list[str]:
+    """What the literature says of the same methods, where it does."""
+    names = ("hit@5", "ndcg@5", "hit@20", "ndcg@20")
+    found = [one for one in found if one.get("published")]
+    if not found:
+        return []
+    head = f"**The same beside published figures** ({found[0]['published']['source']}; its histories end at 50 events): ours / published."
+    rows = [
+        f"| {one['data']} | {_recipe(one)} | "
+        + " | ".join(f"{one['metrics'][name]['mean']:.4f} / {one['published'][name]:.4f}" for name in names)
+        + " |"
+        for one in found
+    ]
+    return ["\n".join([head, "", f"| data | recipe | {' | '.join(names)} |", "|---" * 6 + "|", *rows])]
 
 
 def _row(result: dict[str, Any]) -> str:
@@ -122,8 +139,11 @@ def _row(result: dict[str, Any]) -> str:
         cells.append(f"{value['mean']:.4f}{half}")
     seconds = result["pretrain_seconds"]
     spent = " / ".join(f"{one:.0f}" for one in seconds) + _note(result)
-    recipe = " ".join([f"`{result['recipe']}`", *(f"`{one}`" for one in result["options"])])
-    return f"| {result['data']} | {recipe} | {result['seeds']} | {' | '.join(cells)} | {spent} |"
+    return f"| {result['data']} | {_recipe(result)} | {result['seeds']} | {' | '.join(cells)} | {spent} |"
+
+
+def _recipe(result: dict[str, Any]) -> str:
+    return " ".join([f"`{result['recipe']}`", *(f"`{one}`" for one in result["options"])])
 
 
 def fill(text: str) -> str:

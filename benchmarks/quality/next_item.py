@@ -29,6 +29,30 @@ DATA = {
     "beauty": ("Amazon Beauty 5-core (2014), order only", "amazon-beauty/Beauty.txt.gz"),
     "ml-1m": ("MovieLens-1M, order only", "ml-1m/ml-1m_icsrec.txt.gz"),
 }
+#: hit@5, hit@20, ndcg@5, ndcg@20 in the main table of ICSRec (Qin et al. 2024, repository, performances.md): same files, split and
+#: protocol, histories of 50 events; for icsrec also hit@10 and ndcg@10 of the weights that were published.
+SOURCE = "Qin et al. 2024, main table"
+PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
+    "beauty": {
+        "sasrec": (0.0377, 0.0894, 0.0241, 0.0386),
+        "bert4rec": (0.0360, 0.0984, 0.0216, 0.0391),
+        "cl4srec": (0.0401, 0.0974, 0.0268, 0.0428),
+        "coserec": (0.0504, 0.1034, 0.0339, 0.0487),
+        "duorec": (0.0561, 0.1228, 0.0348, 0.0536),
+        "iclrec": (0.0500, 0.1058, 0.0326, 0.0483),
+        "icsrec": (0.0698, 0.1298, 0.0494, 0.0663, 0.0959, 0.0578),
+    },
+    "ml-1m": {
+        "sasrec": (0.1078, 0.2745, 0.0681, 0.1156),
+        "bert4rec": (0.1308, 0.3354, 0.0804, 0.1384),
+        "cl4srec": (0.1142, 0.2818, 0.0705, 0.1170),
+        "coserec": (0.1128, 0.2950, 0.0692, 0.1247),
+        "duorec": (0.2098, 0.4098, 0.1433, 0.2007),
+        "iclrec": (0.1382, 0.3368, 0.0889, 0.1450),
+        "icsrec": (0.2445, 0.4518, 0.1710, 0.2297, 0.3369, 0.2007),
+    },
+}
+PUBLISHED_METRICS = ("hit@5", "hit@20", "ndcg@5", "ndcg@20", "hit@10", "ndcg@10")
 #: Two-sided 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom.
 T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
@@ -41,6 +65,13 @@ def run(command: str, folder: Path, threads: int | None = None) -> float:
     words = [Path(sys.executable).parent / "usermodel", *shlex.split(command)[1:]]
     subprocess.run(words, cwd=folder, check=True, env=variables)
     return time.monotonic() - started
+
+
+def published(data: str, recipe: str) -> dict[str, Any]:
+    """What the literature says of the method of a recipe; empty where it says nothing."""
+    method = {"icsrec-official": "icsrec", "icsrec-long": "icsrec"}.get(recipe, recipe)
+    values = PUBLISHED[data].get(method)
+    return {"source": SOURCE} | dict(zip(PUBLISHED_METRICS, values, strict=False)) if values else {}
 
 
 def summary(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -115,6 +146,7 @@ def main() -> None:
         "metrics": metrics,
         "pretrain_seconds": seconds,
         "mean_seconds": statistics.mean(seconds),
+        "published": published(arguments.data, arguments.recipe),
         "goal_ndcg": arguments.goal_ndcg,
         "goal_seconds": arguments.goal_seconds,
         "reached": all(goal is None or sign * found >= sign * goal for goal, found, sign in goals),

@@ -61,7 +61,7 @@ def finetune(
     allowed = allow_module or []
     given: dict[str, Any] = {
         "sampling.column": column,
-        "sampling.file": None if labels is None else str(labels),
+        "sampling.file": None if labels is None else str(labels.resolve()),
         "objective.freeze": freeze or None,
     }
     changes = {key: value for key, value in given.items() if value is not None} | parse_assignments(
