@@ -13,7 +13,7 @@ import tiny
 
 from usermodel import manifest
 from usermodel.embedding_table import EmbeddingTable
-from usermodel.embeddings import blocks
+from usermodel.embeddings import blocks, user_encoder, workers
 from usermodel.embeddings.forget import Forgetful
 from usermodel.embeddings.keys import IdKey
 from usermodel.embeddings.user_encoder import UserEncoder
@@ -129,14 +129,30 @@ def test_logs_and_histories_are_exported_too(made, tmp_path):
     assert done.n_users == len(EmbeddingTable.load(tmp_path / "none.parquet")) == 0
 
 
-def test_several_processes_write_the_same_table(made, tmp_path):
+def test_several_processes_write_the_same_table(made, tmp_path, monkeypatch):
+    """One start of processes is enough: what `encode` asks them for is what the export has asked them for."""
     store, encoder = made
+    asked, vectors = [], []
+
+    def encode_and_keep(task, rows, how, processes):
+        rows = list(rows)
+        asked.append((task, rows, how, processes))
+        if not vectors:
+            vectors.extend(workers.encode_blocks(task, rows, how, processes))
+        return iter(vectors)
+
+    monkeypatch.setattr(user_encoder, "encode_blocks", encode_and_keep)
     done = encoder.export(store, tmp_path / "two", processes=2)
     assert done.n_encoded == 30
     found, expected = EmbeddingTable.load(tmp_path / "two"), encoder.encode(store)
     np.testing.assert_allclose(found.vectors, expected.vectors, **CLOSE)
     assert found.ids.to_list() == expected.ids.to_list()
-    np.testing.assert_allclose(encoder.encode(store, processes=2).vectors, expected.vectors, **CLOSE)
+    np.testing.assert_array_equal(encoder.encode(store, processes=2).vectors, found.vectors)
+    (task, rows, how, processes), other = asked
+    assert (other[0], other[2], other[3]) == (task, how, processes)
+    assert (processes, len(rows)) == (2, 3)
+    for one, two in zip(rows, other[1], strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("form", ["parquet", "npy", "safetensors"])

@@ -88,6 +88,7 @@ def test_classes_from_elsewhere_must_be_allowed_to_load_and_to_repeat():
     recipe = {"class": "usermodel.training.recipe:Recipe", "encoder": {"class": "my_package.net:NetConfig"}}
     assert foreign_modules(recipe) == ["my_package.net"]
     assert foreign_modules({"class": "usermodels.net:NetConfig"}) == ["usermodels.net"]
+    assert foreign_modules({"stages": [recipe], "encoder": ENCODER}) == ["my_package.net"]
     assert foreign_modules({"parts": [ENCODER, ({"class": "other:A"},)]}) == ["other"]
     text = card(CardFacts(recipe["encoder"], recipe=recipe))
     assert "UserEncoder.load(\"path/to/this/folder\", allow_modules=['my_package.net'])" in text

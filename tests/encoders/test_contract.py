@@ -31,6 +31,8 @@ N_ITEMS = 60
 SMALL = {"dim": 16, "hidden": 24, "max_history": 20}
 #: What choices of one switch do not cover: nested options, and switches that go together.
 HASHED = {"kind": "hashed", "table_rows": 50}
+#: What a choice cannot be had without.
+NEEDED = {"mask": {"mask_token": True}}
 FURTHER = {
     "GruConfig": (
         {"left_pad_to": 20},
@@ -54,6 +56,20 @@ FURTHER = {
         {"inputs": {"item_features": ["genres", "vector"]}},
         {"inputs": {"item_features": ["vector", "category"], "score_item_features": True}},
         {"norm": "pre", "feed_forward": "swiglu", "residual": "gated", "positions": "from_end"},
+        {"readout": "mask", "mask_token": True, "positions": "from_end", "norm": "pre"},
+        {"readout": "mask", "mask_token": True, "positions": "from_start", "items": HASHED},
+        {
+            "readout": "mask",
+            "mask_token": True,
+            "time_bias_buckets": 32,
+            "inputs": {
+                "event_type": True,
+                "time_gap_buckets": 20,
+                "watch_time_buckets": 40,
+                "merge": "gated",
+                "item_features": ["genres", "vector"],
+            },
+        },
         {
             "norm": "pre",
             "norm_kind": "rms",
@@ -95,7 +111,8 @@ def variants(cls: type[EncoderConfig]) -> list[EncoderConfig]:
     found = [base]
     for name, field in cls.model_fields.items():
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-        found += [base.override({name: choice}) for choice in choices if choice != getattr(base, name)]
+        others = [choice for choice in choices if choice != getattr(base, name)]
+        found += [base.override({name: choice} | NEEDED.get(choice, {})) for choice in others]
     found += [base.override(changes) for changes in FURTHER.get(cls.__name__, ())]
     if "causal" in cls.model_fields:
         found += [one.override({"causal": not one.causal}) for one in found]

@@ -51,7 +51,9 @@ COVER = [
     TransformerConfig().override(SMALL | {"causal": False, "positions": "from_end", "readout": "mean"}),
     EVERY,
     TransformerConfig().override(
-        EVERYTHING | {"causal": False, "positions": "relative", "inputs": {"watch_time_buckets": 9}}
+        EVERYTHING
+        | {"causal": False, "positions": "relative", "inputs": {"watch_time_buckets": 9}}
+        | {"readout": "mask", "mask_token": True}
     ),
 ]
 WHOLE = [pytest.param(one, marks=pytest.mark.slow, id=name_of(one)) for one in CONFIGS]

@@ -32,20 +32,24 @@ def mask_of(p: dict, layer: int, encoder: Transformer, heads: int, n: int) -> to
             if encoder.causal and key > query:
                 mask[:, query, key] = -torch.inf
             elif bias is not None:
-                mask[:, query, key] = bias[:, query - key] if key <= query else bias[:, size + key - query]
+                far = min(abs(query - key), size - 1)
+                mask[:, query, key] = bias[:, far if key <= query else size + far]
     return mask
 
 
-def reference(encoder: Transformer, heads: int, pre: bool, readout: str, ids: list[int]):
-    """Events ``[n, dim]`` and the user's vector, from the encoder's parameters by name."""
-    p, dim, n = dict(encoder.named_parameters()), encoder.dim, len(ids)
-    if n == 0:
+def reference(
+    encoder: Transformer, heads: int, pre: bool, readout: str, ids: list[int], behind: bool = False
+):
+    """Events ``[n, dim]`` and the user's vector, from the encoder's parameters by name; ``behind``: with a mask as the last event."""
+    p, dim, n = dict(encoder.named_parameters()), encoder.dim, len(ids) + behind
+    if not ids:
         return torch.zeros(0, dim), torch.zeros(dim)
 
     def norm(x, name):
         return F.layer_norm(x, (dim,), p[name + ".weight"], p[name + ".bias"], eps=1e-12)
 
     x = p["items.weight"][torch.tensor(ids)]
+    x = torch.cat([x, p["mask_token"][None]]) if behind else x
     if encoder.positions == "from_start":
         x = x + p["places.weight"][:n]
     elif encoder.positions == "from_end":
@@ -80,13 +84,22 @@ def reference(encoder: Transformer, heads: int, pre: bool, readout: str, ids: li
     return x, {"last": x[-1], "mean": x.mean(0), "attention": torch.softmax(x @ query, 0) @ x}[readout]
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "attention"])
+def both(encoder: Transformer, pre: bool, readout: str, ids: list[int]):
+    """`reference`, where a mask behind the history is there for the user's vector alone."""
+    if readout != "mask":
+        return reference(encoder, 3, pre, readout, ids)
+    events, _ = reference(encoder, 3, pre, "last", ids)
+    return events, reference(encoder, 3, pre, "last", ids, behind=True)[1]
+
+
+@pytest.mark.parametrize("readout", ["last", "mean", "attention", "mask"])
 @pytest.mark.parametrize("positions", ["relative", "from_end", "from_start", "none"])
 @pytest.mark.parametrize(("norm", "causal"), [("post", True), ("post", False), ("pre", True), ("pre", False)])
 def test_equals_the_plain_transformer(make_batch, norm, causal, positions, readout):
-    encoder = build(norm=norm, causal=causal, positions=positions, readout=readout)
+    mask_token = readout == "mask"
+    encoder = build(norm=norm, causal=causal, positions=positions, readout=readout, mask_token=mask_token)
     found = encoder(make_batch(*HISTORIES))
-    wanted = [reference(encoder, 3, norm == "pre", readout, ids) for ids in HISTORIES]
+    wanted = [both(encoder, norm == "pre", readout, ids) for ids in HISTORIES]
     torch.testing.assert_close(
         found.events, torch.cat([events for events, _ in wanted]), atol=1e-5, rtol=1e-5
     )
@@ -94,13 +107,19 @@ def test_equals_the_plain_transformer(make_batch, norm, causal, positions, reado
 
 
 @pytest.mark.parametrize(
-    ("norm", "causal", "positions"),
-    [("post", True, "relative"), ("pre", False, "relative"), ("post", True, "from_end")],
+    ("norm", "causal", "positions", "readout"),
+    [
+        ("post", True, "relative", "attention"),
+        ("pre", False, "relative", "attention"),
+        ("post", True, "from_end", "attention"),
+        ("post", False, "from_end", "mask"),
+    ],
 )
-def test_gradients_equal_the_plain_transformers(make_batch, norm, causal, positions):
-    encoder = build(norm=norm, causal=causal, positions=positions, readout="attention")
+def test_gradients_equal_the_plain_transformers(make_batch, norm, causal, positions, readout):
+    mask_token = readout == "mask"
+    encoder = build(norm=norm, causal=causal, positions=positions, readout=readout, mask_token=mask_token)
     found = encoder(make_batch(*HISTORIES))
-    wanted = [reference(encoder, 3, norm == "pre", "attention", ids) for ids in HISTORIES]
+    wanted = [both(encoder, norm == "pre", readout, ids) for ids in HISTORIES]
     events, users = torch.cat([events for events, _ in wanted]), torch.stack([user for _, user in wanted])
     a, b = torch.randn_like(events), torch.randn_like(users)
     names, parameters = zip(*encoder.named_parameters(), strict=True)
@@ -132,6 +151,20 @@ def test_initial_weights_have_the_configured_spread():
     for weight in (encoder.items.weight[1:], encoder.places.weight, encoder.blocks[0].attention.qkv.weight):
         assert weight.std().item() == pytest.approx(0.5, rel=0.05)
     assert not encoder.blocks[0].attention.qkv.bias.any()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_each_depth_reads_at_the_mask(make_batch, depth):
+    whole, batch = build(causal=False, readout="mask", mask_token=True), make_batch(*HISTORIES)
+    found = whole.depths(batch)[depth - 1]
+    del whole.blocks[depth:]
+    torch.testing.assert_close(found.events, whole(batch).events)
+    torch.testing.assert_close(found.users, whole(batch).users)
+
+
+def test_a_read_out_at_a_mask_needs_one():
+    with pytest.raises(ConfigError, match=r"Set encoder\.mask_token=true"):
+        build(readout="mask")
 
 
 def test_heads_must_divide_dim():

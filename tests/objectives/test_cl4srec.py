@@ -67,6 +67,14 @@ def test_coserec_puts_in_similar_items(make_batch):
     assert output.parts["softmax"].item() == pytest.approx(expected.loss.item(), rel=1e-6)
 
 
+def test_a_hybrid_needs_a_view_that_puts_in_similar_items():
+    config = CoserecConfig(view=Crop(ratio=1), hybrid_after=3)
+    with pytest.raises(ConfigError, match=r"objective\.hybrid_after: expected a view .*; found Crop"):
+        config.build(encoder_of())
+    config = config.override({"view": Substitute(ratio=1)})
+    assert config.build(encoder_of()).views.similar.hybrid_after == 3
+
+
 def test_a_user_alone_has_no_negatives(make_batch):
     encoder = encoder_of()
     output = Cl4srecConfig(view=Crop(ratio=1)).build(encoder)(encoder, make_batch([1, 2, 3]))

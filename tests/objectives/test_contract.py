@@ -106,16 +106,17 @@ def test_the_loss_is_finite_for_the_smallest_batches(config, make_batch, users):
 
 
 @contract
+@torch.no_grad()
 def test_the_order_of_users_does_not_matter(config, make_batch):
     encoder, objective = build(config, dropout=0.0)
     encoder.eval()
     objective.eval()
 
     def losses(users, seeds):
-        outputs = []
+        outputs, batch = [], make_batch(*users)
         for seed in range(seeds):
             torch.manual_seed(seed)
-            outputs.append(objective(encoder, make_batch(*users)))
+            outputs.append(objective(encoder, batch))
         return np.array([one.loss.item() for one in outputs]), {one.n_targets for one in outputs}
 
     (one, n), (two, m) = losses(histories(), 2), losses(histories()[::-1], 2)
@@ -198,11 +199,16 @@ def test_a_batch_can_be_learned(config, make_batch):
             losses.append(objective(encoder, batch).loss.item())
         return float(np.mean(losses))
 
-    before = mean_loss()
+    losses = [mean_loss()]
     for step in range(120):
         torch.manual_seed(step)
         loss = objective(encoder, batch).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert mean_loss() < 0.8 * before
+        if step % 15 == 14:
+            losses.append(mean_loss())
+            # Most need far fewer steps.
+            if losses[-1] < 0.8 * losses[0]:
+                return
+    raise AssertionError(losses)

@@ -73,7 +73,7 @@ def test_value_and_gradient_equal_the_formula_user_by_user(make_batch, seen, bia
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("readout", ["last", "mean", "attention"])
+@pytest.mark.parametrize("readout", ["last", "mean", "attention", "mask"])
 def test_histories_drawn_for_it_predict_their_last_item_from_the_user_vector(
     make_batch, monkeypatch, readout
 ):
@@ -108,6 +108,25 @@ def test_a_history_that_is_too_long_counts_with_its_latest_events(make_batch, se
         MaskedItemConfig(last_only=last_only).build(encoder)(encoder, make_batch([1, 2, 3, 4], [5, 6]))
     assert seen[0].item_index.tolist() == [2, 3, 4, 5, 6]
     assert seen[1].item_index.tolist() == [1, 2, 3, 5]
+
+
+def test_where_the_user_is_read_at_a_mask_the_last_item_is_hidden_in_its_place(make_batch, monkeypatch):
+    """One pass: nothing stands behind histories that hide other items, and a mask counts beside the events that are read."""
+    encoder, batches = build(readout="mask", max_history=3), []
+    events = Transformer.events
+    monkeypatch.setattr(
+        Transformer, "events", lambda self, batch: batches.append(batch) or events(self, batch)
+    )
+    batch = make_batch([1, 2, 3, 4], [5, 6], [7])
+    for last_only in (0.0, 0.999):
+        output = MaskedItemConfig(last_only=last_only).build(encoder)(encoder, batch)
+        assert output.n_targets == 2
+    some, last = batches
+    assert some.item_index.tolist() == [2, 3, 4, 5, 6, 7]
+    assert some.timestamps_s.tolist() == [1001, 1002, 1003, 1000, 1001, 1000]
+    assert last.item_index.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert last.masked.tolist() == [False, False, False, True, False, True, False]
+    assert last.timestamps_s.tolist() == [1000, 1001, 1002, 1002, 1000, 1000, 1000]
 
 
 def test_the_hidden_item_is_not_seen(make_batch, monkeypatch):

@@ -72,7 +72,7 @@ def test_similar_items_come_from_the_training_histories(tiny_store):
     encoder = TransformerConfig(dim=8).build(tiny_store.n_items)
     views = TwoViews(Substitute(), encoder)
     assert not views.similar.most_similar.any()
-    views.on_epoch_start(tiny_store, examples)
+    views.on_epoch_start(encoder, tiny_store, examples)
     assert views.similar.most_similar.any()
     # Nothing but the training part: an item that occurs only beyond has no similar one.
     trained = {

@@ -1,11 +1,14 @@
 """Stages: one run after the other in one folder, resumed at any step; and runs that validate nothing."""
 
 import os
+import re
+import shlex
 import signal
 
 import numpy as np
 import pytest
 import torch
+from command import usermodel
 
 from usermodel.encoders import io
 from usermodel.encoders.transformer import TransformerConfig
@@ -48,6 +51,19 @@ def test_each_stage_is_a_run_that_begins_with_the_encoder_of_the_one_before(whol
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=1e-4)
     assert (weights(first)["items.weight"] - theirs["items.weight"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("stage", [".", "before", "before/before"])
+def test_the_command_on_the_model_card_of_a_stage_repeats_it(whole, store, tmp_path, run_facts, stage):
+    done = Run.open(whole.path / stage)
+    card = (done.path / "encoder" / "README.md").read_text()
+    command = re.search(r"```bash\n(.*?)\n```", card, re.DOTALL)[1]
+    (tmp_path / "recipe.json").write_text(re.search(r"```json\n(.*?)\n```", card, re.DOTALL)[1])
+    program, *words = shlex.split(command)
+    assert program == "usermodel"
+    usermodel(*[{"STORE": store.folder}.get(word, word) for word in words], cwd=tmp_path)
+    assert Run.open(tmp_path / "RUN").recipe == done.recipe
+    assert run_facts(tmp_path / "RUN") == run_facts(done.path)
 
 
 @pytest.mark.parametrize("steps", [1, 5, 9])

@@ -56,9 +56,11 @@ class EncoderModule(nn.Module):
 
     Attributes:
         n_depths: How many of them `depths` gives.
+        reads_mask: Whether a user's vector is read at a mask token behind the history.
     """
 
     n_depths: int = 1
+    reads_mask: bool = False
     n_items: int
     dim: int
     max_history: int
@@ -116,6 +118,10 @@ class EncoderModule(nn.Module):
         `encode` calls it in evaluation, from several threads at once.
         """
         return self(batch).users
+
+    def events(self, batch: JaggedBatch) -> Float[Tensor, "events dim"]:
+        """``self(batch).events``; for encoders that then need no pass for the users to override."""
+        return self(batch).events
 
     def users_of_many(self, n_events: int) -> Callable[[JaggedBatch], Float[Tensor, "users dim"]]:
         """`users` for batches with about ``n_events`` events in all, while weights stay as they are.

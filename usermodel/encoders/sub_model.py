@@ -122,3 +122,4 @@ def set_random_state(state: list[Tensor], device: torch.device) -> None:
 def _be_like(this: EncoderModule, encoder: EncoderModule) -> None:
     this.n_items, this.max_history, this.causal = encoder.n_items, encoder.max_history, encoder.causal
     this.mask_token, this.training = encoder.mask_token, encoder.training
+    this.reads_mask = encoder.reads_mask

@@ -1,17 +1,17 @@
 """Transformer user encoder: SASRec, BERT4Rec, AdaptSSR's encoder and eSASRec are configurations of it.
 
 SASRec (Kang & McAuley 2018): causal, post-norm, learned positions counted from the end, last read-out, tied item table.
-BERT4Rec (Sun et al. 2019): bidirectional. AdaptSSR (Yu et al. 2023): bidirectional, attention read-out, positions from
-the start. eSASRec (RecTools): pre-norm, ``swiglu``, gated residuals, positions from the end; deviations: a norm on the input
+BERT4Rec (Sun et al. 2019): bidirectional, ``mask`` read-out. AdaptSSR (Yu et al. 2023): bidirectional, attention
+read-out, positions from the start. eSASRec (RecTools): pre-norm, ``swiglu``, gated residuals, positions from the end; deviations: a norm on the input
 and one at the end. HSTU's time bias (Zhai et al. 2024) goes with any of these; its attention without softmax does not. The default, a learned bias per head and distance instead of absolute positions, lets one pass over a whole
 history train every prefix: what an event means does not depend on where the slice began or ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final, cast
+from typing import Final, Literal, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -33,9 +33,11 @@ from usermodel.nn.attention import SelfAttention
 from usermodel.nn.blocks import Activation, Block, FeedForward, NormPlace, Residual
 from usermodel.nn.buckets import MOST_BUCKETS
 from usermodel.nn.dropout import Dropout
+from usermodel.nn.initial import initialise
 from usermodel.nn.inputs import EventInputs, InputsConfig
 from usermodel.nn.item_features import ItemFeatures
 from usermodel.nn.item_table import ItemsConfig, ItemTable, PlainItemsConfig, require_known
+from usermodel.nn.mask_behind import mask_behind, mask_behind_padded
 from usermodel.nn.norms import NormKind, make_norm
 from usermodel.nn.padded import PaddedBatch, pool
 from usermodel.nn.pooling import Pooling, Readout
@@ -69,7 +71,8 @@ class TransformerConfig(EncoderConfig):
             `log_buckets`: 64 reach seven years.
         items: Item table: ``plain``, or ``hashed`` for catalogues that do not fit.
         inputs: What is read beside items and times.
-        readout: How events become the user's vector.
+        readout: How events become the user's vector; ``mask`` puts the mask token behind a history, for this vector alone, and
+            reads there. See `usermodel.nn.mask_behind`.
         dropout: On the input and on the output of each part.
         attention_dropout: On the attention probabilities.
         init_std: Standard deviation of initial weights.
@@ -89,7 +92,7 @@ class TransformerConfig(EncoderConfig):
     time_bias_buckets: int = Field(default=0, ge=0, le=MOST_BUCKETS)
     items: ItemsConfig = PlainItemsConfig()
     inputs: InputsConfig = InputsConfig()
-    readout: Readout = "last"
+    readout: Literal[Readout, "mask"] = "last"
     dropout: float = Field(default=0.2, ge=0, lt=1)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     init_std: float = Field(default=0.02, gt=0)
@@ -153,25 +156,17 @@ class Transformer(EncoderModule):
         n_types = len(catalogue.event_types)
         self.inputs = EventInputs(inputs, config.dim, n_types) if inputs.any_of_events else None
         absolute = config.positions in {"from_end", "from_start"}
-        self.places = nn.Embedding(config.max_history, config.dim) if absolute else None
+        self.reads_mask = config.readout == "mask"
+        self.places = nn.Embedding(config.max_history + self.reads_mask, config.dim) if absolute else None
         self.norm_in = make_norm(config.norm_kind, config.dim)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.layers))
         self.norm_out = make_norm(config.norm_kind, config.dim) if config.norm == "pre" else nn.Identity()
-        self.pooling = Pooling(config.readout, config.dim)
-        self._initialise(config.init_std)
+        self.pooling = Pooling("last" if config.readout == "mask" else config.readout, config.dim)
+        initialise(self, config.init_std)
         self.mask_token = new_mask_token(config.mask_token, config.dim, config.init_std)
-
-    def _initialise(self, std: float) -> None:
-        for module in self.modules():
-            if isinstance(module, ItemTable):
-                module.reset(std)
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=std)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-                nn.init.zeros_(module.weight[module.padding_idx])
+        if self.reads_mask:
+            self.require_mask_token()
 
     def catalogue(self) -> Catalogue:
         """See `EncoderModule.catalogue`."""
@@ -187,41 +182,44 @@ class Transformer(EncoderModule):
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Encode the slices of a batch; a slice longer than ``max_history`` is an error of the caller."""
-        x = self._events(batch, Layout.of(batch.offsets))
-        return Encoded(x, self.pooling(x, batch.offsets))
+        behind = self._behind(batch)
+        last = self.events(behind)
+        return Encoded(self.events(batch) if self.reads_mask else last, self.pooling(last, behind.offsets))
+
+    def events(self, batch: JaggedBatch) -> Float[Tensor, "events dim"]:
+        """See `EncoderModule.events`."""
+        return self._events(batch, Layout.of(batch.offsets))
 
     def depths(self, batch: JaggedBatch) -> list[Encoded]:
         """See `EncoderModule.depths`; a norm at the end is that of all depths."""
-        layout, out = Layout.of(batch.offsets), []
-        x, buckets = self._inputs(batch), self._time_buckets(batch, layout)
-        for block in self.blocks:
-            x = block(x, layout, buckets)
-            events = self.norm_out(x)
-            out.append(Encoded(events, self.pooling(events, batch.offsets)))
-        return out
+        behind = self._behind(batch)
+        last = [self.norm_out(x) for x in self._layers(behind, Layout.of(behind.offsets))]
+        layers = self._layers(batch, Layout.of(batch.offsets)) if self.reads_mask else ()
+        events = [self.norm_out(x) for x in layers] or last
+        return [Encoded(x, self.pooling(y, behind.offsets)) for x, y in zip(events, last, strict=True)]
 
     def padded(self, batch: PaddedBatch) -> Float[Tensor, "users dim"]:
         """See `EncoderModule.padded`."""
+        batch = mask_behind_padded(batch) if self.reads_mask else batch
         return pool(self.pooling, self._events(batch, batch.layout), batch)
-
-    def users(self, batch: JaggedBatch) -> Float[Tensor, "users dim"]:
-        """See `EncoderModule.users`: where the last event is read, the last layer computes no other."""
-        return self._users(batch)
 
     def users_of_many(self, n_events: int) -> Callable[[JaggedBatch], Float[Tensor, "users dim"]]:
         """See `EncoderModule.users_of_many`: a table of what the first layer makes of each item, if events are more."""
-        plain = self.item_features is None and self.inputs is None and self.places is None
-        if self.training or not plain or len(self.blocks) < 2 or n_events < _EVENTS_AN_ITEM * self.n_items:
-            return self._users
+        more = self.item_features or self.inputs or self.places or self.reads_mask
+        if self.training or more or len(self.blocks) < 2 or n_events < _EVENTS_AN_ITEM * self.n_items:
+            return self.users
         index = torch.arange(self.n_items + 1, device=self.items.weight.device)
         x = self.norm_in(self.items(index))
-        return partial(self._users, table=torch.cat([x, self._stack[0].qkv(x)], dim=1))
+        return partial(self.users, table=torch.cat([x, self._stack[0].qkv(x)], dim=1))
 
-    def _users(
+    def users(
         self, batch: JaggedBatch, table: Float[Tensor, "indices width"] | None = None
     ) -> Float[Tensor, "users dim"]:
+        """See `EncoderModule.users`: where the last event is read, the last layer computes no other."""
+        batch = self._behind(batch)
         if self.training or self.pooling.readout != "last" or not batch.n_events:
-            return super().users(batch)
+            pooled: Tensor = self.pooling(self.events(batch), batch.offsets)
+            return pooled
         order = torch.argsort(batch.lengths, stable=True)
         batch = batch.take(order)
         layout, qkv = Layout.in_order(batch.lengths), None
@@ -238,17 +236,25 @@ class Transformer(EncoderModule):
         out: Tensor = x.new_zeros(batch.n_users, self.dim).index_copy_(0, order[-len(x) :], x)
         return out
 
+    def _behind(self, batch: JaggedBatch) -> JaggedBatch:
+        return mask_behind(batch) if self.reads_mask else batch
+
     @property
     def _stack(self) -> list[Block]:
         return cast("list[Block]", list(self.blocks))
 
     def _events(self, batch: JaggedBatch, layout: Layout) -> Float[Tensor, "events dim"]:
-        x = self._inputs(batch)
-        buckets = self._time_buckets(batch, layout)
+        for x in self._layers(batch, layout):
+            last = x
+        out: Tensor = self.norm_out(last)
+        return out
+
+    def _layers(self, batch: JaggedBatch, layout: Layout) -> Iterator[Float[Tensor, "events dim"]]:
+        """What each block leaves."""
+        x, buckets = self._inputs(batch), self._time_buckets(batch, layout)
         for block in self.blocks:
             x = block(x, layout, buckets)
-        out: Tensor = self.norm_out(x)
-        return out
+            yield x
 
     def _inputs(self, batch: JaggedBatch) -> Float[Tensor, "events dim"]:
         """What the first block reads."""

@@ -63,8 +63,7 @@ class AdaptSsr(Objective):
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """See `TwoViews.on_epoch_start`."""
-        del encoder
-        self.views.on_epoch_start(store, examples)
+        self.views.on_epoch_start(encoder, store, examples)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Users without events are left out; a target is a user."""

@@ -73,7 +73,7 @@ class Cl4srec(Objective):
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """See `NextItem.on_epoch_start` and `TwoViews.on_epoch_start`."""
         self.next_item.on_epoch_start(encoder, store, examples)
-        self.views.on_epoch_start(store, examples)
+        self.views.on_epoch_start(encoder, store, examples)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Targets are those of `NextItem`; views are made of what comes before the last of them."""

@@ -57,8 +57,7 @@ class Clue(Objective):
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """See `TwoViews.on_epoch_start`."""
-        del encoder
-        self.views.on_epoch_start(store, examples)
+        self.views.on_epoch_start(encoder, store, examples)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """A target is a user with events."""

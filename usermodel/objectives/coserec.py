@@ -5,11 +5,13 @@ from __future__ import annotations
 from pydantic import Field, SerializeAsAny
 
 from usermodel.encoders.protocol import EncoderModule
+from usermodel.errors import ConfigError
 from usermodel.losses.info_nce import Similarity
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.objectives.cl4srec import Cl4srec, Cl4srecConfig
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import ObjectiveConfig
+from usermodel.objectives.two_views import TwoViews
 from usermodel.views.by_length import ByLength
 from usermodel.views.protocol import ViewConfig
 
@@ -18,8 +20,8 @@ class CoserecConfig(ObjectiveConfig):
     """``L = L_next + weight * NCE(a, b)``, computed by `Cl4srec`: what CoSeRec changes are the views and the similarity.
 
     Source: Liu et al. 2021 (arXiv:2108.06479); the defaults are those of the released script. Similar items are those of
-    `most_similar`, counted in the training histories. Deviations: the paper changes to the larger of that similarity and the
-    one of item vectors after some epochs, and we do not; its script contrasts the vectors of all positions laid side by side,
+    `SimilarItems`, counted in the training histories, and with ``hybrid_after`` later on also those of item vectors. Deviations
+    beside those named there: its script contrasts the vectors of all positions laid side by side,
     we contrast user vectors; the softmax instead of one sampled negative, as in `Cl4srec`.
 
     Attributes:
@@ -29,6 +31,8 @@ class CoserecConfig(ObjectiveConfig):
         weight: Of the contrast; next-item prediction has weight 1.
         temperature: Divides similarities.
         similarity: Of vectors as they are (``dot``), or of their directions.
+        hybrid_after: Epochs after which an item may also be similar by its vector; 160 in the released script, 220 there for
+            Beauty. None means never, which spares a product of all items with all in every such epoch.
     """
 
     next_item: NextItemConfig = NextItemConfig()
@@ -36,6 +40,7 @@ class CoserecConfig(ObjectiveConfig):
     weight: float = Field(default=0.1, gt=0)
     temperature: float = Field(default=1.0, gt=0)
     similarity: Similarity = "cosine"
+    hybrid_after: int | None = Field(default=None, ge=0)
 
     def draws_negatives(self, n_items: int) -> bool:
         """See `NextItemConfig.draws_negatives`."""
@@ -45,7 +50,12 @@ class CoserecConfig(ObjectiveConfig):
         """The objective; it has no weights, and remembers similar items.
 
         Raises:
-            ConfigError: See `Cl4srecConfig.build`.
+            ConfigError: See `Cl4srecConfig.build`; or ``hybrid_after`` for a view that puts in no similar items.
         """
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return Cl4srecConfig(**fields).build(encoder, negatives)
+        if self.hybrid_after is not None and not self.view.reads_similar:
+            expected, found = "a view that puts in similar items", f"{type(self.view).__name__}"
+            do = "Set objective.hybrid_after=null, or choose another objective.view."
+            raise ConfigError("objective.hybrid_after", expected=expected, found=found, do=do)
+        fields = {name: getattr(self, name) for name in Cl4srecConfig.model_fields}
+        views = TwoViews(self.view, encoder, self.hybrid_after)
+        return Cl4srec(Cl4srecConfig(**fields), self.next_item.build(encoder, negatives), views)

@@ -97,7 +97,7 @@ class Iclrec(Objective):
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Cluster all histories without their last event, which is only a target; let the sampler follow the encoder."""
         self.next_item.on_epoch_start(encoder, store, examples)
-        self.views.on_epoch_start(store, examples)
+        self.views.on_epoch_start(encoder, store, examples)
         if self.intents is not None:
             histories = examples.shortened().thinned(self.intents.most_points)
             self.intents.fit(encode(encoder, store, histories))

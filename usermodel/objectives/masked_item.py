@@ -11,6 +11,7 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError
 from usermodel.losses.softmax import full_softmax
 from usermodel.negatives.protocol import NegativeSampler
+from usermodel.nn.mask_behind import hide_all_of
 from usermodel.objectives.item_loss import ItemLoss, LossName
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
@@ -25,7 +26,8 @@ class MaskedItemConfig(ObjectiveConfig):
     Attributes:
         ratio: Share of the events of a history whose item is hidden; 0.3 in AdaptSSR's warm start, 0.2 to 0.6 in BERT4Rec.
         last_only: Share of histories that predict their last item, from the user's vector of what came before, in place of
-            hidden ones. Without it nothing trains the read-out, and user vectors find the next item far less often.
+            hidden ones: BERT4Rec's samples of which only the last item is hidden, half in RecBole, 1 in 11 in the authors' code.
+            Without it nothing trains the read-out, and user vectors find the next item far less often.
         loss: As in `NextItemConfig`.
         n_negatives: As in `NextItemConfig`; None means 256.
         bias: A learned number per item that is added to its score; only with ``loss=softmax``. It goes with the objective:
@@ -69,12 +71,12 @@ class MaskedItem(Objective):
 
     ``h_t`` is the encoder's output at an event whose item it does not see, E the item table (tied), b the ``bias`` or 0. Of n
     items ``ceil(ratio n)`` are hidden, n - 1 at most, always by the mask token. Histories that are drawn for ``last_only``
-    add ``loss(u . E^T + b, item_n)`` to the mean, u the user's vector of events 1 to n - 1.
+    add ``loss(u . E^T + b, item_n)`` to the mean, u the user's vector of events 1 to n - 1. With ``encoder.readout=mask`` that is
+    ``h_n`` of a history of which the last item alone is hidden.
 
     Source: BERT4Rec (Sun et al. 2019, arXiv:1904.06690, sections 3.5 and 3.6); AdaptSSR's released warm start is
-    ``ratio=0.3, loss=softmax, bias=true``. Deviations from BERT4Rec: no layer between ``h_t`` and the scores, because user
-    vectors are compared with item vectors as they are; it reads the next item at a mask token behind the history, here the
-    read-out of the history itself is trained for that. With a history longer than the encoder reads, the latest events count.
+    ``ratio=0.3, loss=softmax, bias=true``. Deviation from BERT4Rec: no layer between ``h_t`` and the scores, because user
+    vectors are compared with item vectors as they are. With a history longer than the encoder reads, the latest events count.
     """
 
     def __init__(self, config: MaskedItemConfig, loss: ItemLoss, n_items: int) -> None:
@@ -98,13 +100,32 @@ class MaskedItem(Objective):
         chosen = (drawn < self.last_only) & (batch.lengths > 1)
         owner = batch.user_of_event
         last = chosen[owner] & (batch.position == batch.lengths[owner] - 1)
+        vectors, target = (self._at_masks if encoder.reads_mask else self._read_out)(
+            encoder, batch, chosen, last
+        )
+        loss = self._loss(encoder, vectors, target)
+        return ObjectiveOutput(loss, len(target), {self.loss.name: loss.detach()})
+
+    def _read_out(
+        self, encoder: EncoderModule, batch: JaggedBatch, chosen: Tensor, last: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors and targets, where the user's vector is that of the events."""
         inputs = self.mask.applied(batch.select(~last).latest(encoder.max_history), ~chosen)
         encoded, hidden = encoder(inputs), inputs.masked
         assert hidden is not None
         vectors = torch.cat([encoded.events[hidden], encoded.users[chosen]])
-        target = torch.cat([inputs.item_index[hidden], batch.item_index[last]])
-        loss = self._loss(encoder, vectors, target)
-        return ObjectiveOutput(loss, len(target), {self.loss.name: loss.detach()})
+        return vectors, torch.cat([inputs.item_index[hidden], batch.item_index[last]])
+
+    def _at_masks(
+        self, encoder: EncoderModule, batch: JaggedBatch, chosen: Tensor, last: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The same, where it is that of a mask behind them: the last event takes the place of the mask, all of it hidden."""
+        owner = batch.user_of_event
+        kept = batch.position >= (batch.lengths - encoder.max_history - chosen.long())[owner]
+        inputs = self.mask.applied(hide_all_of(batch, last).select(kept), ~chosen)
+        hidden = inputs.masked
+        assert hidden is not None
+        return encoder.events(inputs)[hidden], inputs.item_index[hidden]
 
     def _loss(self, encoder: EncoderModule, vectors: Tensor, target: Tensor) -> Tensor:
         if self.bias is None:

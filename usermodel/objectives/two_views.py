@@ -23,22 +23,26 @@ class TwoViews(nn.Module):
     Args:
         view: Augments a history; None leaves it as it is, so that views differ by dropout alone.
         encoder: What will encode them; not kept.
+        hybrid_after: See `SimilarItems`; for views that put in similar items.
 
     Raises:
         ConfigError: The view hides items, and the encoder has no mask token.
     """
 
-    def __init__(self, view: ViewConfig | None, encoder: EncoderModule) -> None:
+    def __init__(
+        self, view: ViewConfig | None, encoder: EncoderModule, hybrid_after: int | None = None
+    ) -> None:
         super().__init__()
         if view is not None and view.masks:
             encoder.require_mask_token()
         self.view = view
-        self.similar = SimilarItems(encoder.n_items) if view is not None and view.reads_similar else None
+        reads = view is not None and view.reads_similar
+        self.similar = SimilarItems(encoder.n_items, hybrid_after) if reads else None
 
-    def on_epoch_start(self, store: SequenceStore, examples: Examples) -> None:
-        """Find similar items, where the view wants them and they are not known yet."""
+    def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
+        """Find similar items, where the view wants them; see `SimilarItems.on_epoch_start`."""
         if self.similar is not None:
-            self.similar.fit_once(store, examples)
+            self.similar.on_epoch_start(encoder, store, examples)
 
     def draw(self, encoder: EncoderModule, batch: JaggedBatch) -> tuple[JaggedBatch, JaggedBatch]:
         """Both augmentations of the histories of a batch, no longer than the encoder reads."""

@@ -24,7 +24,7 @@ def coserec() -> Recipe:
     """CoSeRec: CL4SRec with similar items put in, and without crops and shuffles of short histories."""
     encoder = TransformerConfig(positions="from_end", dropout=0.5, attention_dropout=0.5, mask_token=True)
     training = TrainingConfig(batch_users=256, monitor="ndcg@20", patience=40, max_epochs=300)
-    return Recipe(encoder=encoder, objective=CoserecConfig(), training=training)
+    return Recipe(encoder=encoder, objective=CoserecConfig(hybrid_after=160), training=training)
 
 
 def duorec() -> Recipe:

@@ -20,9 +20,9 @@ def masked_item() -> Recipe:
 
 
 def bert4rec() -> Recipe:
-    """BERT4Rec without a mask token behind the history: the last event is read, trained where only the last item is hidden."""
+    """BERT4Rec: hidden items, half of the time the last one alone; the next item is read at a mask behind the history."""
     return Recipe(
-        encoder=TransformerConfig(causal=False, positions="from_end", mask_token=True),
+        encoder=TransformerConfig(causal=False, positions="from_end", mask_token=True, readout="mask"),
         objective=MaskedItemConfig(ratio=0.2, last_only=0.5),
         training=TrainingConfig(batch_events=4096),
     )
