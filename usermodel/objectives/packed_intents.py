@@ -40,8 +40,8 @@ class PackedIntentsConfig(ObjectiveConfig):
     """
 
     next_item: NextItemConfig = NextItemConfig()
-    coarse: float = Field(default=0.1, ge=0)
-    fine: float = Field(default=0.02, ge=0)
+    coarse: float = Field(default=0.18, ge=0)
+    fine: float = Field(default=0.035, ge=0)
     clusters: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.1, gt=0)
     similarity: Similarity = "cosine"
