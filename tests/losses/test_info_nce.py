@@ -98,3 +98,14 @@ def test_zero_vectors_have_a_gradient_under_cosine():
     first = torch.zeros(3, 4, requires_grad=True)
     info_nce(first, torch.randn(3, 4), similarity="cosine").backward()
     assert torch.isfinite(first.grad).all()
+
+
+def test_weights_multiply_both_rows_of_an_example():
+    """The mean stays one over rows, so that weights of 1 change nothing and a weight of 0 leaves a row out of the sum alone."""
+    alone = [
+        info_nce(FIRST, SECOND, LABEL, weight=torch.eye(3, dtype=torch.float64)[row]) for row in range(3)
+    ]
+    torch.testing.assert_close(sum(alone), info_nce(FIRST, SECOND, LABEL))
+    weight = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)
+    found = info_nce(FIRST, SECOND, LABEL, weight=weight)
+    torch.testing.assert_close(found, 0.5 * alone[0] + 2.0 * alone[1])

@@ -12,6 +12,7 @@ from scipy import stats
 from usermodel.encoders.encode import encode, encode_events
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
+from usermodel.events.splits_user import UserRatioConfig
 from usermodel.losses.info_nce import info_nce
 from usermodel.losses.softmax import full_softmax
 from usermodel.objectives.packed_intents import PackedIntentsConfig, _groups, other_with_same_label
@@ -79,6 +80,37 @@ def test_the_terms_by_hand(make_batch):
     torch.testing.assert_close(output.parts["fine"], fine.detach())
     torch.testing.assert_close(output.parts["softmax"], softmax.detach())
     torch.testing.assert_close(output.loss, softmax + 0.3 * coarse + 0.2 * fine)
+
+
+def test_prefixes_with_frequent_targets_count_for_less(make_batch, make_store):
+    store = make_store([0, 1, 2, 0, 1], [1, 2, 0, 1])
+    encoder = encoder_of(store.n_items)
+    objective = PackedIntentsConfig(rare=2.0).build(encoder)
+    split, rng = store.split(UserRatioConfig(valid=0.0, test=1e-9)), np.random.default_rng(0)
+    examples = AllPositionsConfig().sample(store, split, max_history=50, rng=rng)
+    objective.on_epoch_start(encoder, store, examples)
+    # Targets, by index: 2 3 1 2 and 3 1 2.
+    torch.testing.assert_close(objective.weight, torch.tensor([1.0, 2 / 2, 2 / 3, 2 / 2]))
+
+    batch, parts = make_batch([1, 2, 3, 1, 2], [2, 3, 1, 2]), {}
+    for value in (1.0, 0.25):
+        objective.weight.fill_(value)
+        torch.manual_seed(0)
+        parts[value] = objective(encoder, batch).parts
+    for name in ("coarse", "fine"):
+        torch.testing.assert_close(parts[0.25][name], 0.25 * parts[1.0][name])
+    torch.testing.assert_close(parts[0.25]["softmax"], parts[1.0]["softmax"])
+
+
+def test_all_prefixes_count_alike_where_nothing_is_rare(make_store):
+    store = make_store([0, 1, 2, 0, 1], [1, 2, 0, 1])
+    encoder = encoder_of(store.n_items)
+    objective = PackedIntentsConfig(rare=None).build(encoder)
+    rng = np.random.default_rng(0)
+    objective.on_epoch_start(
+        encoder, store, AllPositionsConfig().sample(store, store.split(), max_history=50, rng=rng)
+    )
+    assert (objective.weight == 1).all()
 
 
 def test_no_two_prefixes_share_a_target(make_batch):

@@ -24,6 +24,7 @@ def info_nce(
     *,
     temperature: float = 1.0,
     similarity: Similarity = "dot",
+    weight: Float[Tensor, "*groups n"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean over all ``2n`` rows of ``- log( exp(s_p) / (exp(s_p) + sum_j exp(s_j)) )``.
 
@@ -37,6 +38,7 @@ def info_nce(
         label: What examples must not share to be negatives of each other.
         temperature: Divides the similarities.
         similarity: ``dot`` or ``cosine``.
+        weight: Factor of the loss of each example, in both views; the mean remains one over rows. None means 1.
 
     Returns:
         The mean; 0 with zero gradient where there is no example. A row without negatives has loss 0.
@@ -58,4 +60,7 @@ def info_nce(
         hidden = both[..., :, None] == both[..., None, :]
     others = torch.logsumexp(scores.masked_fill(hidden, -math.inf), dim=-1)
     # The loss of a row as softplus(others - partner): without negatives that is exactly 0.
-    return torch.nn.functional.softplus(others - partner).mean()
+    losses = torch.nn.functional.softplus(others - partner)
+    if weight is not None:
+        losses = losses * torch.cat([weight, weight], dim=-1)
+    return losses.mean()

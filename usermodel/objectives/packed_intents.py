@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from numpy import ndarray
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -33,16 +35,19 @@ class PackedIntentsConfig(ObjectiveConfig):
             that shares its target with no other is its own partner. Without it both sides come from the pass that predicts,
             and such a prefix takes no part.
         group: Prefixes contrasted with each other, about; the rest of the batch is no negative.
+        rare: A prefix whose next item is the target of n prefixes of the epoch counts ``min(1, rare / n)`` in both contrasts: the
+            less is told of an item by its own events, the more a shared intent can add. None: all prefixes count alike.
     """
 
     next_item: NextItemConfig = NextItemConfig()
-    coarse: float = Field(default=0.1, ge=0)
-    fine: float = Field(default=0.02, ge=0)
+    coarse: float = Field(default=0.18, ge=0)
+    fine: float = Field(default=0.035, ge=0)
     clusters: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.1, gt=0)
     similarity: Similarity = "cosine"
     second_pass: bool = True
     group: int = Field(default=256, ge=2)
+    rare: float | None = Field(default=10.0, gt=0)
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> PackedIntentsConfig:
@@ -62,15 +67,16 @@ class PackedIntentsConfig(ObjectiveConfig):
         Raises:
             ConfigError: See `NextItemConfig.build`.
         """
-        return PackedIntents(self, self.next_item.build(encoder, negatives), encoder.dim)
+        return PackedIntents(self, self.next_item.build(encoder, negatives), encoder)
 
 
 class PackedIntents(Objective):
-    """``L = L_next + coarse * NCE(h_t, g_t', y_t) + fine * NCE(h_t, c_k(t), k(t))`` over all prefixes t of the batch.
+    """``L = L_next + coarse * w_t NCE(h_t, g_t', y_t) + fine * w_t NCE(h_t, c_k(t), k(t))`` over all prefixes t of the batch.
 
     ``h_t`` is the vector after event t, ``g`` the same under another dropout mask, ``y_t`` the item that follows, t' another
     prefix of the batch with the same target, drawn at random, or t itself if there is none; ``c_k(t)`` is the nearest centroid,
-    of length 1. NCE is `info_nce` within random groups of prefixes, in which equal labels are no negatives.
+    of length 1; ``w_t = min(1, rare / n)`` with n the prefixes that have the target y_t. NCE is `info_nce` within random groups of
+    prefixes, in which equal labels are no negatives.
 
     The intents of ICSRec (Qin et al. 2024, arXiv:2310.14318; `Icsrec` is the released form) without a pass for each piece.
     Deviations: prefixes of the whole batch, with partners drawn from it, in place of pieces with fixed partners; two passes,
@@ -79,18 +85,23 @@ class PackedIntents(Objective):
     prefix's own.
     """
 
-    def __init__(self, config: PackedIntentsConfig, next_item: NextItem, dim: int) -> None:
+    def __init__(self, config: PackedIntentsConfig, next_item: NextItem, encoder: EncoderModule) -> None:
         super().__init__()
         self.config, self.next_item = config, next_item
-        self.intents = Intents(config.clusters, dim, QUICK) if config.fine else None
+        self.intents = Intents(config.clusters, encoder.dim, QUICK) if config.fine else None
+        self.register_buffer("weight", torch.ones(encoder.n_items + 1))
+        self.weight: Tensor
 
     def facts(self) -> dict[str, object]:
         """See `NextItem.facts`."""
         return self.next_item.facts()
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
-        """Let the sampler follow the encoder, and cluster the prefixes of about as many events as clusters need."""
+        """Let the sampler follow the encoder, count targets, and cluster the prefixes of as many events as clusters need."""
         self.next_item.on_epoch_start(encoder, store, examples)
+        if self.config.rare is not None:
+            counts = _target_counts(store, examples, len(self.weight))
+            self.weight.copy_(torch.from_numpy(np.minimum(1.0, self.config.rare / np.maximum(counts, 1))))
         if self.intents is not None and len(examples):
             inputs = examples.shortened()
             enough = self.intents.most_points * len(inputs) // max(int(inputs.lengths.sum()), 1)
@@ -111,7 +122,8 @@ class PackedIntents(Objective):
             rows = _groups(torch.arange(len(target), device=target.device), config.group)
             number = self.intents.of(events)
             prototypes = self.intents.prototypes(number).to(events.dtype)
-            fine = info_nce(events[rows], prototypes[rows], number[rows])
+            weight = self.weight[target[rows]]
+            fine = info_nce(events[rows], prototypes[rows], number[rows], weight=weight)
             loss, parts["fine"] = loss + config.fine * fine, fine.detach()
         return ObjectiveOutput(loss, len(target), parts)
 
@@ -137,6 +149,7 @@ class PackedIntents(Objective):
             target[rows],
             temperature=config.temperature,
             similarity=config.similarity,
+            weight=self.weight[target[rows]],
         )
 
 
@@ -156,6 +169,14 @@ def other_with_same_label(label: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     other = torch.empty_like(order)
     other[order] = torch.where(count > 1, following, -1)
     return other
+
+
+def _target_counts(store: SequenceStore, examples: Examples, size: int) -> Int64[ndarray, " size"]:
+    """How often each item follows another within the slices."""
+    starts, lengths = examples.start + 1, np.maximum(examples.lengths - 1, 0)
+    first = np.cumsum(lengths) - lengths
+    rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
+    return np.bincount(store.items[rows], minlength=size)
 
 
 def _groups(rows: Int64[Tensor, " n"], size: int) -> Int64[Tensor, "groups size"]:
