@@ -72,7 +72,8 @@ def test_the_terms_by_hand(make_batch):
     h = encoder(make_batch([1, 5, 6], [2, 6, 5])).events
     target = torch.tensor([5, 6, 7, 6, 5, 8])
     first, second = h[[0, 1, 3, 4]], h[[4, 3, 1, 0]]
-    coarse = info_nce(first, second, target[[0, 1, 3, 4]], temperature=0.5, similarity="cosine")
+    # Two prefixes have no partner, and count as 0.
+    coarse = 4 / 6 * info_nce(first, second, target[[0, 1, 3, 4]], temperature=0.5, similarity="cosine")
     number = torch.cdist(h, objective.intents.centroids).argmin(1)
     fine = info_nce(h, objective.intents.prototypes(number), number)
     softmax = full_softmax(h, encoder.item_vectors(), target - 1)
@@ -100,6 +101,15 @@ def test_prefixes_with_frequent_targets_count_for_less(make_batch, make_store):
     for name in ("coarse", "fine"):
         torch.testing.assert_close(parts[0.25][name], 0.25 * parts[1.0][name])
     torch.testing.assert_close(parts[0.25]["softmax"], parts[1.0]["softmax"])
+
+    # The most frequent item leaves the contrasts: the others are then contrasted with each other alone.
+    objective.weight = torch.tensor([1.0, 1.0, 0.09, 1.0])
+    torch.manual_seed(0)
+    found, target = objective(encoder, batch).parts, torch.tensor([2, 3, 1, 2, 3, 1, 2])
+    h, rest = encoder(batch.shifted()[0]).events, target != 2
+    number = objective.intents.of(h)[rest]
+    fine = info_nce(h[rest], objective.intents.prototypes(number), number)
+    torch.testing.assert_close(found["fine"], (fine * 4 / 7).detach())
 
 
 def test_all_prefixes_count_alike_where_nothing_is_rare(make_store):

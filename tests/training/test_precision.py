@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from usermodel.losses.precision import product_dtype
-from usermodel.training.precision import WIDE, has_bf16, products, uses_bf16
+from usermodel.training.precision import WIDE, has_bf16, products, uses_bf16, without_denormals
 
 CPU = torch.device("cpu")
 
@@ -27,3 +27,16 @@ def test_auto_is_what_the_processor_has():
     assert uses_bf16("bf16", CPU)
     assert not uses_bf16("fp32", CPU)
     assert uses_bf16("auto", CPU) == has_bf16(CPU)
+
+
+def test_numbers_below_normal_are_zero_within_and_only_there():
+    def small():
+        return (torch.tensor([1e-39]) * 1.0).item()
+
+    assert small() > 0
+    with without_denormals():
+        assert small() == 0
+        with without_denormals():
+            assert small() == 0
+        assert small() == 0
+    assert small() > 0

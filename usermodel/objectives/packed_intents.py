@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
@@ -20,6 +22,9 @@ from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveO
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
+#: Prefixes that count for less than this take no part: on dense logs nearly all, which saves the time of their contrasts.
+_LEAST: Final = 0.1
+
 
 class PackedIntentsConfig(ObjectiveConfig):
     """Weights of the terms, and how the contrasts are made.
@@ -35,8 +40,9 @@ class PackedIntentsConfig(ObjectiveConfig):
             that shares its target with no other is its own partner. Without it both sides come from the pass that predicts,
             and such a prefix takes no part.
         group: Prefixes contrasted with each other, about; the rest of the batch is no negative.
-        rare: A prefix whose next item is the target of n prefixes of the epoch counts ``min(1, rare / n)`` in both contrasts: the
-            less is told of an item by its own events, the more a shared intent can add. None: all prefixes count alike.
+        rare: A prefix whose next item is the target of n prefixes of the epoch counts ``min(1, rare / n)`` in both contrasts, and
+            takes no part if that is less than a tenth: the less is told of an item by its own events, the more a shared intent
+            can add. None: all prefixes count alike.
     """
 
     next_item: NextItemConfig = NextItemConfig()
@@ -119,13 +125,20 @@ class PackedIntents(Objective):
             coarse = self._coarse(encoder, inputs, target, events)
             loss, parts["coarse"] = loss + config.coarse * coarse, coarse.detach()
         if self.intents is not None:
-            rows = _groups(torch.arange(len(target), device=target.device), config.group)
-            number = self.intents.of(events)
-            prototypes = self.intents.prototypes(number).to(events.dtype)
-            weight = self.weight[target[rows]]
-            fine = info_nce(events[rows], prototypes[rows], number[rows], weight=weight)
+            fine = self._fine(self.intents, target, events)
             loss, parts["fine"] = loss + config.fine * fine, fine.detach()
         return ObjectiveOutput(loss, len(target), parts)
+
+    def _fine(
+        self, intents: Intents, target: Tensor, events: Float[Tensor, "prefixes dim"]
+    ) -> Float[Tensor, ""]:
+        """The contrast of prefixes with the centroids of their clusters."""
+        taking_part = torch.nonzero(self.weight[target] >= _LEAST).squeeze(1)
+        rows = _groups(taking_part, self.config.group)
+        number = intents.of(events)
+        prototypes = intents.prototypes(number).to(events.dtype)
+        mean = info_nce(events[rows], prototypes[rows], number[rows], weight=self.weight[target[rows]])
+        return mean * (len(taking_part) / max(len(target), 1))
 
     def _coarse(
         self,
@@ -136,14 +149,15 @@ class PackedIntents(Objective):
     ) -> Float[Tensor, ""]:
         """The contrast of prefixes with the same target."""
         config = self.config
-        partner, own = other_with_same_label(target), torch.arange(len(target), device=target.device)
+        partner, taking_part = other_with_same_label(target), self.weight[target] >= _LEAST
         if config.second_pass:
-            others, rows = encoder(inputs).events, own
+            others, own = encoder(inputs).events, torch.arange(len(target), device=target.device)
             partner = torch.where(partner < 0, own, partner)
         else:
-            others, rows = events, torch.nonzero(partner >= 0).squeeze(1)
-        rows = _groups(rows, config.group)
-        return info_nce(
+            others, taking_part = events, taking_part & (partner >= 0)
+        chosen = torch.nonzero(taking_part).squeeze(1)
+        rows = _groups(chosen, config.group)
+        mean = info_nce(
             events[rows],
             others[partner[rows]],
             target[rows],
@@ -151,6 +165,7 @@ class PackedIntents(Objective):
             similarity=config.similarity,
             weight=self.weight[target[rows]],
         )
+        return mean * (len(chosen) / max(len(target), 1))
 
 
 def other_with_same_label(label: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:

@@ -26,6 +26,7 @@ from usermodel.training import folders, optimiser
 from usermodel.training.card import write_card
 from usermodel.training.logs import require_log
 from usermodel.training.loop import Loop
+from usermodel.training.precision import without_denormals
 from usermodel.training.processes import Team
 from usermodel.training.progress import OnProgress
 from usermodel.training.recipe import Recipe
@@ -164,7 +165,7 @@ def _train(loop: Loop, validate: Validate | None, on_progress: OnProgress | None
     classes = {value for key, value in leaves(loop.recipe.to_dict()).items() if key.endswith("class")}
     modules = sorted({str(value).partition(":")[0] for value in classes})
     worker = (str(loop.folder), str(loop.store.folder), json.dumps(modules))
-    with _stoppable(loop), loop.team.together(worker):
+    with _stoppable(loop), without_denormals(), loop.team.together(worker):
         weights = weights_before(loop.recipe, loop.folder)
         if weights is not None:
             take_over(loop.encoder, weights)
