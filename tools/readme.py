@@ -21,7 +21,36 @@ def demo() -> str:
 
 def results() -> str:
     """Tables of quality and of speed."""
-    return "\n\n".join([_next_item(), _parity(), _training(), _serving(), _ingest()])
+    parts = [_next_item(), *_user_attributes(), _parity(), _training(), _serving(), _ingest()]
+    return "\n\n".join(parts)
+
+
+def _user_attributes() -> list[str]:
+    """AUC of a linear probe on frozen vectors, by objective."""
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("user_attribute_*.json"))]
+    if not found:
+        return []
+    variants = list(dict.fromkeys(name for one in found for name in one["pretrain_seconds"]))
+    first = found[0]
+    head = f"**User attributes**: AUC of a linear probe on frozen vectors, cross-validated over users, mean ± 95 % interval over {first['seeds']} "
+    head += f"pretraining seeds; every objective with {first['steps']} optimiser steps, stages included ({first['hardware']}). "
+    head += "Commands: `make proof-user-attribute`; what is held equal is said in `benchmarks/quality/user_attribute.py`."
+    rows = [
+        f"| {one['data']} | {name.removesuffix('/auc')} | {one['scores'][name.replace('/auc', '/n')]:,} | "
+        + " | ".join(_mean(scores.get(variant)) for variant in variants)
+        + " |"
+        for one in found
+        for name, scores in one["scores"].items()
+        if name.endswith("/auc")
+    ]
+    names = " | ".join(["data", "attribute", "users", *variants])
+    return ["\n".join([head, "", f"| {names} |", "|---" * (len(variants) + 3) + "|", *rows])]
+
+
+def _mean(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return ""
+    return f"{score['mean']:.3f}" + (f" ± {score['ci95']:.3f}" if score["ci95"] is not None else "")
 
 
 def _parity() -> str:
@@ -108,7 +137,7 @@ def _next_item() -> str:
     """A row per data set and recipe."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("next_item_*.json"))]
     head = f"**Next item**, test split ({found[0]['protocol']}, full ranking, seen items excluded): mean ± 95 % interval over seeds, and wall seconds "
-    head += f"of a whole `pretrain`, validation included, which alone ends it ({found[0]['hardware']}). Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`."
+    head += f"of a whole `pretrain`, validation included, which alone ends it ({found[0]['hardware']}). Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`, `make proof-intents-ml-1m`."
     names = " | ".join(["data", "recipe", "seeds", *METRICS, "seconds a seed"])
     rows = [_row(one) for one in found]
     table = "\n".join([head, "", f"| {names} |", "|---" * (len(METRICS) + 4) + "|", *rows])
