@@ -94,6 +94,11 @@ class ObjectiveConfig(Config):
         return False
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `Objective.measure` finds; for objectives that want labels."""
+        return ()
+
+    @property
     def wants_partners(self) -> bool:
         """Whether batches must have partners: ``sampling.partner`` decides."""
         return False
