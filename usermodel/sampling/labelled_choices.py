@@ -15,7 +15,7 @@ from usermodel.events.splits import Split
 from usermodel.sampling.labelled_users import shuffled_part
 from usermodel.sampling.protocol import Examples, Part, SamplerConfig
 from usermodel.sampling.recent import first_from, latest
-from usermodel.schema import PREDICTION_TIME
+from usermodel.schema import PREDICTION_TIME, VALUE
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.table_input import USER_ROW
 
@@ -23,7 +23,8 @@ from usermodel.store.table_input import USER_ROW
 class LabelledChoicesConfig(SamplerConfig):
     """One example for each row of the labels table: the user's last ``max_history`` events before it, and what was chosen.
 
-    Events are those of the training part that lie before the row's ``prediction_time``; without any the row is left out. Things need not be items of the store. The rows, shuffled, are cut into parts like the users of `LabelledUsersConfig`, so one
+    Events are those of the training part that lie before the row's ``prediction_time``; without any the row is left out. Rows whose
+    ``value`` is 0 or less are no choices. Things need not be items of the store. The rows, shuffled, are cut into parts like the users of `LabelledUsersConfig`, so one
     user's choices are spread over the parts, as in the released code of AdaptSSR (Yu et al. 2023).
 
     Attributes:
@@ -114,7 +115,7 @@ class LabelledChoicesConfig(SamplerConfig):
                 where, expected="names or numbers of things", found=found, do="Give one thing a row."
             )
         thing = thing.cast(pl.String)
-        given = thing.is_not_null() & (thing != "")
+        given = thing.is_not_null() & (thing != "") & (table[VALUE] > 0)
         table = table.select(USER_ROW, PREDICTION_TIME, thing.alias("thing")).filter(given)
         things = table["thing"].unique().sort()
         if len(things) < 2:

@@ -78,7 +78,7 @@ def require_possible(store: SequenceStore, split: Split, recipe: Recipe, own: Va
     monitor = recipe.training.monitor
     if monitor != "none" and own is None:
         if recipe.sampling.draws_labels:
-            if monitor not in recipe.objective.measures:
+            if recipe.objective.wants_labels and monitor not in recipe.objective.measures:
                 expected, do = (
                     f"one of {', '.join(recipe.objective.measures)}, or none",
                     "Choose one of these.",
