@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import pkgutil
+from dataclasses import replace
 from typing import Literal, get_args, get_origin
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 import usermodel.objectives
+from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
@@ -21,6 +23,7 @@ from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig
 
 N_ITEMS = 40
+ANSWERS = tuple(f"answer {n}" for n in range(5))
 
 
 def implementations() -> list[type[ObjectiveConfig]]:
@@ -43,6 +46,9 @@ def choices(cls: type[ObjectiveConfig]) -> list[ObjectiveConfig]:
     for name, field in cls.model_fields.items():
         offered = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         found += [cls(**{name: choice}) for choice in offered if choice != field.default]
+        # Who wants labels may leave the encoder alone: another way through the code.
+        if cls().wants_labels and field.annotation is bool:
+            found.append(cls(**{name: not field.default}))
     return found
 
 
@@ -70,10 +76,26 @@ def build(config: ObjectiveConfig, seed: int = 0, **changes) -> tuple[EncoderMod
         torch.manual_seed(seed)
         encoder = shape.override({"causal": causal, "mask_token": mask_token}).build(N_ITEMS)
         try:
+            if config.wants_labels:
+                return encoder, config.build_labelled(encoder, ANSWERS)
             return encoder, config.build(encoder, negatives)
         except ConfigError:
             continue
     raise AssertionError(f"{config!r} accepts no encoder")
+
+
+@pytest.fixture
+def make_batch(config, make_batch):
+    """Lists of item indices -> a batch, with labels for those who want them: what was right, and something else."""
+
+    def make(*histories: list[int]) -> JaggedBatch:
+        batch = make_batch(*histories)
+        if not config.wants_labels:
+            return batch
+        right = torch.tensor([sum(history) % 5 for history in histories], dtype=torch.int64)
+        return replace(batch, label=torch.stack([right, (right + 1) % 5], 1))
+
+    return make
 
 
 def histories(n: int = 12) -> list[list[int]]:
@@ -82,7 +104,8 @@ def histories(n: int = 12) -> list[list[int]]:
 
 
 def test_the_walk_finds_next_item():
-    assert "NextItemConfig" in {cls.__name__ for cls in implementations()}
+    found = {cls.__name__ for cls in implementations()}
+    assert found >= {"NextItemConfig", "UserAttributeConfig", "UserChoiceConfig"}
     assert {config.loss for config in variants() if isinstance(config, NextItemConfig)} == {
         "auto", "softmax", "sampled-softmax", "gbce", "bce",
     }  # fmt: skip
@@ -137,12 +160,14 @@ def test_the_same_seed_gives_the_same_loss_and_gradient(config, make_batch):
         torch.manual_seed(seed)
         loss = objective(encoder, make_batch(*histories())).loss
         loss.backward()
-        return loss.item(), encoder.items.weight.grad
+        weights = [*encoder.parameters(), *objective.parameters()]
+        return loss.item(), [weight.grad for weight in weights if weight.grad is not None]
 
     (a, first), (b, second), (c, _) = run(1), run(1), run(2)
     assert a == b
-    assert torch.equal(first, second)
-    assert a != c
+    assert all(map(torch.equal, first, second))
+    # Nothing is drawn for a frozen encoder: it has no dropout.
+    assert (a != c) is not getattr(config, "freeze", False)
 
 
 @contract
@@ -154,6 +179,9 @@ def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(config,
     lost = [
         name for name, weight in modules.named_parameters() if weight.grad is None or not weight.grad.any()
     ]
+    if getattr(config, "freeze", False):
+        assert all(weight.grad is None for weight in encoder.parameters())
+        lost = [name for name in lost if not name.startswith("encoder.")]
     # A read-out that this objective does not use has no gradient.
     assert [name for name in lost if "pooling" not in name] == []
 

@@ -209,8 +209,9 @@ def test_a_validation_of_the_callers_own_is_called_at_rank_0_only(store, recipe,
     short = build_store(read_events(frame, time_unit="order"), tmp_path / "short")
     own = {0: lambda encoder: {"mine": 0.5}}
     encoder = recipe.encoder.build(short.n_items)
+    objective = recipe.objective.build(encoder)
     found = at_all_ranks(
-        3, lambda team: agree(team, short, short.split(), recipe, own.get(team.rank))(encoder)
+        3, lambda team: agree(team, short, short.split(), recipe, own.get(team.rank), objective)(encoder)
     )
     # One user has no spread to look at.
     assert found == [{"mine": 0.5}, {}, {}]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.errors import DataError, MismatchError, MissingError
+from usermodel.errors import MismatchError, MissingError
 from usermodel.heads import io as heads
 from usermodel.metrics import classification
 from usermodel.metrics.intervals import intervals, words
@@ -20,6 +21,7 @@ from usermodel.schema import USER
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.protocol import TaskResult
 from usermodel.tasks.user_attribute import UserAttribute
+from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 
 #: Tasks that a head answers, by the objective it was trained for.
@@ -53,6 +55,7 @@ def evaluate_attribute(
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     task = UserAttribute(label, source)
     known = task.attribute(store)
+    _tell_if_trained_on(run, label)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     users = store.users.decode(known.user + 1).alias(USER)
     return task.score(encoder.encode(store, users=users, on_progress=on_progress), store)
@@ -75,7 +78,7 @@ def evaluate_head(
 
     Raises:
         MissingError: The run has no head.
-        MismatchError: Another store, whose parts would be others.
+        MismatchError: Another store, or other labels in the file of the run: what is tested now may have been trained on.
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
@@ -94,20 +97,36 @@ def evaluate_head(
     encoder.require(store)
     split = store.split(recipe.data.split)
     head = heads.load(Path(run.path) / "head")
-    if head.answers != recipe.sampling.answers(store):
-        do = "Evaluate with the labels the run was trained with."
-        found = f"others: {', '.join(recipe.sampling.answers(store))}"[:120]
-        raise DataError(
-            "labels", expected=f"those of the head: {', '.join(head.answers)}"[:120], found=found, do=do
-        )
+    examples = recipe.sampling.held_out(store, split, part, encoder.module.max_history)
+    answers = recipe.sampling.answers(store)
+    if head.answers != answers or examples.fingerprint() != run.meta["labels"][part]:
+        found = f"others, of {len(answers):,} answers"
+        do = "Evaluate with the labels the run was trained with, and with no others among them."
+        expected = f"those the run was trained with, of {len(head.answers):,} answers"
+        raise MismatchError("labels", expected=expected, found=found, do=do)
     objective = recipe.objective.build_labelled(encoder.module, head.answers)
     assert objective.head is not None
     objective.head.load_state_dict(head.state_dict())
-    examples = recipe.sampling.held_out(store, split, part, encoder.module.max_history)
     if isinstance(objective, AttributeHead):
         return _classes(objective, encoder, store, examples, part)
     assert isinstance(objective, UserChoice)
     return _choices(objective, encoder, store, examples, part)
+
+
+def _tell_if_trained_on(run: Run | str | os.PathLike[str], label: str) -> None:
+    """Warn that a probe of what the encoder was fine-tuned for is told of users whose answers are in its weights."""
+    recipe: Recipe | None = run.recipe if isinstance(run, Run) else None
+    while recipe is not None:
+        learned = recipe.sampling.draws_labels and not getattr(recipe.objective, "freeze", False)
+        if learned and getattr(recipe.sampling, "column", None) == label:
+            warnings.warn(
+                f"the vectors were fine-tuned on {label!r}, of users that the probe guesses, too: it will look better than it is. "
+                "Score the head instead: leave --label out",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
+        recipe = recipe.before()
 
 
 def task_of(run: Run) -> str | None:

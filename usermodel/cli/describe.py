@@ -147,6 +147,8 @@ def _rows(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, value in facts.items():
         if isinstance(value, dict):
             rows += _rows(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            rows += _rows({str(number): one for number, one in enumerate(value)}, f"{prefix}{key}.")
         elif key not in {"class", "rounds"} and value not in ([], None):
             rows.append((prefix + key, _cell(value)))
     return rows

@@ -41,8 +41,12 @@ def evaluate(
         typer.Option(help="user-attribute: Parquet or CSV with user_id and the columns of --label."),
     ] = None,
     part: Annotated[
-        Literal["test", "valid"], typer.Option(help="Which targets of the run's split.")
-    ] = "test",
+        Literal["test", "valid"] | None,
+        typer.Option(
+            help="Which targets of the run's split, or of the labels of its head. [default: test]",
+            show_default=False,
+        ),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -65,8 +69,9 @@ def evaluate(
         typer.Option("--as", help="Use the definitions of this tool instead of ours."),
     ] = None,
     interval: Annotated[
-        Literal["bootstrap", "normal"], typer.Option(help="How 95 % intervals over users are made.")
-    ] = "bootstrap",
+        Literal["bootstrap", "normal"] | None,
+        typer.Option(help="How 95 % intervals over users are made. [default: bootstrap]", show_default=False),
+    ] = None,
     index: Annotated[
         Path | None,
         typer.Option(
@@ -86,20 +91,22 @@ def evaluate(
     from usermodel.training.run import Run
 
     allowed = allow_module or []
-    of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--index": index}
-    _require_effect(task, of_items, {"--label": label, "--labels": labels})
+    of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
+    _require_effect(task, of_items, {"--label": label, "--labels": labels}, part)
+    part = part or "test"
     if task != "next-item":
         opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
-        found = _score_labels(finished, opened, task, _names(label or ""), labels, part, allowed)
+        with common.plain_warnings():
+            found = _score_labels(finished, opened, task, _names(label or ""), labels, part, allowed)
         about = f"probe of {label}" if label else f"{part} part of the run's labels"
-        _print(found, f"{task}, {about}")
+        _print(found, f"{task}, {about}", counted="choices" if task == "user-choice" else "users")
         if json_out is not None:
             part_of = {} if label else {"split": part}
             _write(json_out, flat(found, task=task, **part_of, **facts(finished, opened)))
         return
     options: NextItemOptions = {
         "as_": as_,
-        "interval": interval,
+        "interval": interval or "bootstrap",
         "by": cast("tuple[By, ...]", _names(by or "")),
     }
     if metrics is not None:
@@ -115,7 +122,9 @@ def evaluate(
         _write(json_out, flat(found, task=task, split=part, **preset, **facts(finished, opened)))
 
 
-def _require_effect(task: str, of_items: dict[str, Any], of_attributes: dict[str, Any]) -> None:
+def _require_effect(
+    task: str, of_items: dict[str, Any], of_attributes: dict[str, Any], part: str | None
+) -> None:
     """Raise `ConfigError` where an option has no meaning for the task."""
     from usermodel.errors import ConfigError
 
@@ -125,9 +134,16 @@ def _require_effect(task: str, of_items: dict[str, Any], of_attributes: dict[str
         if value is not None:
             do = "Drop the option, or choose another task."
             raise ConfigError(option, expected=f"an option of --task {task}", found=str(value), do=do)
-    if of_attributes["--labels"] is not None and of_attributes["--label"] is None:
+    label = of_attributes["--label"]
+    if label is None and of_attributes["--labels"] is not None:
         do = "Name columns with --label."
         raise ConfigError("--labels", expected="columns to probe for", found="no --label", do=do)
+    if label is not None and not _names(label):
+        do = "Name columns, or drop it to score the head of the run."
+        raise ConfigError("--label", expected="a column at least", found=repr(label), do=do)
+    if label is not None and part is not None:
+        do = "Drop the option: a probe is cross-validated over all users."
+        raise ConfigError("--part", expected="none beside --label", found=part, do=do)
 
 
 def _score_labels(
@@ -162,20 +178,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _print(found: Sequence[TaskResult], title: str) -> None:
+def _print(found: Sequence[TaskResult], title: str, counted: str = "users") -> None:
     """Tables of the numbers, and below them what they mean."""
     from usermodel.metrics.groups import COUNTED
 
     whole = [one for one in found if not one.by]
     rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in whole]
-    common.print_table(title, ["metric", "value", "95 % interval", "users"], rows)
-    for by, counted in COUNTED.items():
+    common.print_table(title, ["metric", "value", "95 % interval", counted], rows)
+    for by, head in COUNTED.items():
         groups = sorted((one for one in found if one.by == by), key=lambda one: _order(whole, one))
         if groups:
             shown = [
                 (one.metric, one.group, one.value, _interval(one.low, one.high), one.n) for one in groups
             ]
-            common.print_table(f"by {by}", ["metric", counted, "value", "95 % interval", "users"], shown)
+            common.print_table(f"by {by}", ["metric", head, "value", "95 % interval", "users"], shown)
     _print_definitions(whole)
     if unknown := whole[0].n_unknown_targets:
         common.say(

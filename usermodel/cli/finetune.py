@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from usermodel.cli import common
+
+if TYPE_CHECKING:
+    from usermodel.training.recipe import Recipe
 
 
 def finetune(
@@ -56,19 +59,24 @@ def finetune(
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.training.finetune import after
     from usermodel.training.finetune import finetune as train
-    from usermodel.training.run import Run
+    from usermodel.training.run import Run, read_recipe
 
     allowed = allow_module or []
     given: dict[str, Any] = {
         "sampling.column": column,
-        "sampling.file": None if labels is None else str(labels.resolve()),
+        # The run reads it again when it is scored, perhaps from elsewhere.
+        "sampling.file": None if labels is None else str(labels.absolute()),
         "objective.freeze": freeze or None,
     }
     changes = {key: value for key, value in given.items() if value is not None} | parse_assignments(
         set_ or []
     )
     first = Run.open(run, allow_modules=allowed)
-    last = after(first, find(recipe or task, allow_modules=allowed), changes)
+    if resume and recipe is None and not changes and (out / "config.json").is_file():
+        last = read_recipe(out / "config.json", allow_modules=allowed)
+    else:
+        last = after(first, find(recipe or task, allow_modules=allowed), changes)
+    _require_task(task, last)
     opened = SequenceStore.open(store, verify=True)
     with common.progress("fine-tuning", "events") as update, common.plain_warnings():
         made = train(
@@ -85,3 +93,15 @@ def finetune(
     common.say(
         f"next: usermodel evaluate {out} {store} --task {task}, usermodel embed {out} {store} -o users.parquet"
     )
+
+
+def _require_task(task: str, recipe: Recipe) -> None:
+    """Raise `ConfigError` where the recipe answers something else."""
+    from usermodel.benchmark.evaluate_labels import TASKS
+    from usermodel.errors import ConfigError
+
+    answered = TASKS.get(type(recipe.objective).__name__)
+    if answered != task:
+        found = f"{type(recipe.objective).__name__}, for {answered or 'no labels'}"
+        do = f"Choose --task {answered}." if answered else "Name a recipe that learns from labels."
+        raise ConfigError("--recipe", expected=f"an objective for --task {task}", found=found, do=do)

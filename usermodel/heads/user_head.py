@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from usermodel.errors import NumericError
+
 _STD: Final = 0.02
 
 
@@ -39,6 +41,14 @@ class UserHead(nn.Module):
 
     @torch.no_grad()
     def scores(self, users: Float[Tensor, "users dim"]) -> Float[Tensor, "users answers"]:
-        """`forward` without gradients, wherever the vectors are."""
-        scores: Tensor = self(users.to(self.out.weight.device))
-        return scores.float().cpu()
+        """`forward` without gradients, wherever the vectors are; on the processor.
+
+        Raises:
+            NumericError: A score is not finite.
+        """
+        scores: Tensor = self(users.to(self.out.weight.device)).float().cpu()
+        if not bool(scores.isfinite().all()):
+            # NaN is neither above nor level with anything, and would rank a choice first.
+            do = "Lower training.learning_rate."
+            raise NumericError("scores of the head", expected="finite numbers", found="others", do=do)
+        return scores

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderModule
+from usermodel.errors import ConfigError
 from usermodel.heads.user_head import UserHead
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.sampling.protocol import Examples
@@ -94,6 +95,11 @@ class ObjectiveConfig(Config):
         return False
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `Objective.measure` finds; for objectives that want labels."""
+        return ()
+
+    @property
     def wants_partners(self) -> bool:
         """Whether batches must have partners: ``sampling.partner`` decides."""
         return False
@@ -109,7 +115,14 @@ class ObjectiveConfig(Config):
         Args:
             encoder: What it will be used with; not kept.
             negatives: Given where `draws_negatives` says so.
+
+        Raises:
+            ConfigError: An objective with labels inside another one.
         """
+        del encoder, negatives
+        if self.wants_labels:
+            name, do = type(self).__name__, "Take it as the objective of a stage of its own."
+            raise ConfigError("objective", expected=f"{name} by itself", found="it inside another one", do=do)
         raise NotImplementedError
 
     def build_labelled(self, encoder: EncoderModule, answers: tuple[str, ...]) -> Objective:

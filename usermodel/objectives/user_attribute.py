@@ -16,6 +16,8 @@ from usermodel.objectives.user_vectors import user_vectors
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
 
+METRICS = ("accuracy", "macro_f1", "auc")
+
 
 class UserAttributeConfig(ObjectiveConfig):
     """The head, and what is trained.
@@ -32,6 +34,11 @@ class UserAttributeConfig(ObjectiveConfig):
     def wants_labels(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Those of classes that are better when higher."""
+        return METRICS
 
     def build_labelled(self, encoder: EncoderModule, answers: tuple[str, ...]) -> UserAttribute:
         """The objective, whose head has a score for each class."""
@@ -54,7 +61,7 @@ class UserAttribute(Objective):
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """A target is a user."""
         assert batch.label is not None
-        scores = self.head(user_vectors(encoder, batch, freeze=self.config.freeze))
+        scores = self.head(user_vectors(encoder, batch, freeze=self.config.freeze)).float()
         # The mean over no user would not be a number.
         loss = cross_entropy(scores, batch.label[:, 0]) if batch.n_users else scores.sum()
         return ObjectiveOutput(loss, batch.n_users, {"classes": loss.detach()})
@@ -62,7 +69,7 @@ class UserAttribute(Objective):
     def measure(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> dict[str, float]:
         """Accuracy, macro-F1 and AUC: see `usermodel.metrics.classification`."""
         found = self.estimates(encoder, store, examples)
-        return {name: found[name].value for name in ("accuracy", "macro_f1", "auc")}
+        return {name: found[name].value for name in METRICS}
 
     def estimates(
         self, encoder: EncoderModule, store: SequenceStore, examples: Examples

@@ -39,6 +39,11 @@ class UserChoiceConfig(ObjectiveConfig):
         """Always."""
         return True
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """`METRICS`."""
+        return METRICS
+
     def build_labelled(self, encoder: EncoderModule, answers: tuple[str, ...]) -> UserChoice:
         """The objective, whose head has a score for each thing."""
         return UserChoice(self, UserHead(encoder.dim, self.hidden, answers))
@@ -60,7 +65,7 @@ class UserChoice(Objective):
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """A target is a choice."""
         assert batch.label is not None
-        scores = self.head(user_vectors(encoder, batch, freeze=self.config.freeze))
+        scores = self.head(user_vectors(encoder, batch, freeze=self.config.freeze)).float()
         found = scores.gather(1, batch.label)
         losses = -logsigmoid(found[:, :1] - found[:, 1:])
         loss = losses.mean() if batch.n_users else scores.sum()

@@ -16,11 +16,15 @@ from usermodel import manifest
 from usermodel.embeddings.files import KIND as EMBEDDINGS
 from usermodel.errors import ConfigError
 from usermodel.events.event_log import EventLog
+from usermodel.heads import io as heads
 from usermodel.report.description import Description, spread
 from usermodel.report.embeddings import describe_embeddings
 from usermodel.schema import ITEM, TIME, USER, feature_names, has_codes
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.run import Run
+
+#: Answers of a head that are shown.
+_ANSWERS: Final = 20
 
 
 def describe(path: str | Path, store: SequenceStore | None = None) -> Description:
@@ -133,6 +137,9 @@ def _run(path: Path, found: manifest.Manifest) -> Description:
         "recipe": run.recipe.to_dict(),
         "versions": found.meta["versions"],
     }
+    if (path / "head").is_dir():
+        answers = heads.load(path / "head").answers
+        facts["head"] = {"n_answers": len(answers), "answers": list(answers[:_ANSWERS])}
     losses = [(f"epoch {int(row['epoch'])}", round(1000 * row["loss"])) for row in run.history()]
     step = max(1, len(losses) // 12)
     return Description("run", facts, {"training loss x 1000": losses[::step]})

@@ -37,7 +37,8 @@ def training_section(run: Run) -> Section:
             Figure(more, caption, "Curves over epochs: parts of the loss, effective rank and uniformity.")
         )
     lead = f"{meta['parameters']:,} parameters, {meta['epochs']} epochs, {meta['seconds']:.0f} seconds; {chosen}."
-    return Section("Pretraining", lead, curves)
+    title = "Fine-tuning" if run.recipe.sampling.draws_labels else "Pretraining"
+    return Section(title, lead, curves)
 
 
 def write_run_page(path: Path, run: Run) -> None:

@@ -14,15 +14,17 @@ from usermodel.errors import DataError, nearest
 from usermodel.events.splits import Split
 from usermodel.sampling.labelled_users import shuffled_part
 from usermodel.sampling.protocol import Examples, Part, SamplerConfig
-from usermodel.sampling.recent import latest
+from usermodel.sampling.recent import first_from, latest
+from usermodel.schema import PREDICTION_TIME, VALUE
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.table_input import USER_ROW
 
 
 class LabelledChoicesConfig(SamplerConfig):
-    """One example for each row of the labels table: the user's last ``max_history`` training events, and what was chosen.
+    """One example for each row of the labels table: the user's last ``max_history`` events before it, and what was chosen.
 
-    Things need not be items of the store. The rows, shuffled, are cut into parts like the users of `LabelledUsersConfig`, so one
+    Events are those of the training part that lie before the row's ``prediction_time``; without any the row is left out. Rows whose
+    ``value`` is 0 or less are no choices. Things need not be items of the store. The rows, shuffled, are cut into parts like the users of `LabelledUsersConfig`, so one
     user's choices are spread over the parts, as in the released code of AdaptSSR (Yu et al. 2023).
 
     Attributes:
@@ -65,10 +67,9 @@ class LabelledChoicesConfig(SamplerConfig):
             DataError: A user chose everything.
         """
         choices = self._choices(store)
-        rows = self._rows(choices, split, "train")
+        rows, examples = self._part(store, split, choices, "train", max_history)
         negatives = choices.others(rows, self.negatives, rng)
-        label = np.column_stack([choices.thing[rows], negatives])
-        return replace(latest(store, split, choices.user[rows], max_history), label=label)
+        return replace(examples, label=np.column_stack([choices.thing[rows], negatives]))
 
     def held_out(self, store: SequenceStore, split: Split, part: Part, max_history: int) -> Examples:
         """Labels are the choice and then the user's other choices, of all parts.
@@ -77,17 +78,21 @@ class LabelledChoicesConfig(SamplerConfig):
             DataError: The part is empty.
         """
         choices = self._choices(store)
-        rows = self._rows(choices, split, part)
+        rows, examples = self._part(store, split, choices, part, max_history)
         if not len(rows):
             expected, do = f"labels in the {part} part", "Bring more of them."
             raise DataError(str(store.path), expected=expected, found="none", do=do)
-        return replace(latest(store, split, choices.user[rows], max_history), label=choices.with_others(rows))
+        return replace(examples, label=choices.with_others(rows))
 
-    def _rows(self, choices: _Choices, split: Split, part: str) -> Int64[ndarray, " rows"]:
+    def _part(
+        self, store: SequenceStore, split: Split, choices: _Choices, part: str, max_history: int
+    ) -> tuple[Int64[ndarray, " rows"], Examples]:
+        """Rows of a part, and what was known before each."""
         rows = shuffled_part(len(choices.user), part, self.train, self.valid, self.seed)
-        user = choices.user[rows]
-        kept: ndarray = rows[split.train_stop[user] > split.start[user]]
-        return kept
+        stop = first_from(store, split, choices.user[rows], choices.time[rows])
+        known = stop > split.start[choices.user[rows]]
+        rows, stop = rows[known], stop[known]
+        return rows, latest(store, split, choices.user[rows], max_history, stop)
 
     def _choices(self, store: SequenceStore) -> _Choices:
         table = store.table("labels")
@@ -100,15 +105,26 @@ class LabelledChoicesConfig(SamplerConfig):
                 )
         if self.task is not None:
             table = table.filter(pl.col("task").cast(pl.String) == self.task)
-        thing = table[self.column].cast(pl.String)
-        table = table.select(USER_ROW, thing.alias("thing")).filter(thing.is_not_null())
+        thing = table[self.column]
+        if thing.dtype.is_nested() or thing.dtype.is_float():
+            where, found = (
+                f"{store.path}, table labels: column {self.column!r}",
+                f"values of type {thing.dtype}",
+            )
+            raise DataError(
+                where, expected="names or numbers of things", found=found, do="Give one thing a row."
+            )
+        thing = thing.cast(pl.String)
+        given = thing.is_not_null() & (thing != "") & (table[VALUE] > 0)
+        table = table.select(USER_ROW, PREDICTION_TIME, thing.alias("thing")).filter(given)
         things = table["thing"].unique().sort()
         if len(things) < 2:
             expected, found = "at least two things to choose from", f"{len(things)}"
             do = "Look at sampling.task and sampling.column."
             raise DataError(f"{store.path}, table labels", expected=expected, found=found, do=do)
         code = table["thing"].replace_strict(things, pl.int_range(len(things), eager=True))
-        return _Choices.of(table[USER_ROW].cast(pl.Int64).to_numpy(), code.to_numpy(), tuple(things))
+        user, time = table[USER_ROW].cast(pl.Int64).to_numpy(), table[PREDICTION_TIME].to_numpy()
+        return _Choices.of(user, time, code.to_numpy(), tuple(things))
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,7 @@ class _Choices:
 
     Attributes:
         user: Of each row.
+        time: Of each row; a history ends before it.
         thing: Of each row, from 0.
         things: Their names.
         chosen: Things of all users, user by user and sorted.
@@ -124,16 +141,18 @@ class _Choices:
     """
 
     user: Int64[ndarray, " rows"]
+    time: Int64[ndarray, " rows"]
     thing: Int64[ndarray, " rows"]
     things: tuple[str, ...]
     chosen: Int64[ndarray, " pairs"]
     borders: Int64[ndarray, " users+1"]
 
     @staticmethod
-    def of(user: ndarray, thing: ndarray, things: tuple[str, ...]) -> _Choices:
+    def of(user: ndarray, time: ndarray, thing: ndarray, things: tuple[str, ...]) -> _Choices:
         pairs = np.unique(user * len(things) + thing)
         count = np.bincount(pairs // len(things), minlength=int(user.max()) + 1)
-        return _Choices(user, thing, things, pairs % len(things), np.concatenate([[0], np.cumsum(count)]))
+        borders = np.concatenate([[0], np.cumsum(count)])
+        return _Choices(user, time, thing, things, pairs % len(things), borders)
 
     def others(self, rows: ndarray, n: int, rng: np.random.Generator) -> Int64[ndarray, "rows n"]:
         """Things that the users of ``rows`` never chose, uniformly.

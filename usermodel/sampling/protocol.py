@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +86,12 @@ class Examples:
     def thinned(self, most: int) -> Examples:
         """Every n-th example, so that at most ``most`` are left."""
         return self if len(self) <= most else self.take(np.arange(0, len(self), -(-len(self) // most)))
+
+    def fingerprint(self) -> str:
+        """sha256 of the slices and labels."""
+        label = np.zeros((len(self), 0), dtype=np.int64) if self.label is None else self.label
+        table = np.column_stack([self.user, self.start, self.stop, label])
+        return hashlib.sha256(repr(table.shape).encode() + table.astype("<i8").tobytes()).hexdigest()
 
     def shortened(self) -> Examples:
         """The slices without their last event, which is a target; without partners."""

@@ -32,8 +32,36 @@ class RecentConfig(SamplerConfig):
         return latest(store, split, users, max_history)
 
 
-def latest(store: SequenceStore, split: Split, users: Int64[ndarray, " n"], max_history: int) -> Examples:
-    """The last ``max_history`` training events of each of some users, who have one at least; users may repeat."""
-    stop = split.train_stop[users]
+def latest(
+    store: SequenceStore,
+    split: Split,
+    users: Int64[ndarray, " n"],
+    max_history: int,
+    stop: Int64[ndarray, " n"] | None = None,
+) -> Examples:
+    """The last ``max_history`` training events of each of some users, who have one at least; users may repeat.
+
+    Args:
+        store: Holds the events.
+        split: Whose training part is read.
+        users: Positions of the users.
+        max_history: Events to read.
+        stop: Row after the last event that may be read, for each; None means the end of the training part.
+    """
+    stop = split.train_stop[users] if stop is None else stop
     start = np.maximum(split.start[users], stop - max_history)
     return Examples(users, start, stop, stop, stop, store.times[stop - 1] + 1)
+
+
+def first_from(
+    store: SequenceStore, split: Split, users: Int64[ndarray, " n"], time: Int64[ndarray, " n"]
+) -> Int64[ndarray, " n"]:
+    """Row of the first training event at or after a time, for each of some users; the end of the training part if there is none."""
+    low: ndarray = split.start[users]
+    high: ndarray = split.train_stop[users]
+    while (low < high).any():
+        middle = (low + high) // 2
+        # Where the search is over, the row in the middle may be that of somebody else, or none.
+        earlier = (low < high) & (store.times[np.minimum(middle, len(store.times) - 1)] < time)
+        low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
+    return low

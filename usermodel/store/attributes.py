@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,14 +65,7 @@ def read_attribute(store: SequenceStore, name: str, source: Any = None) -> Attri
         known = [column for column in frame.columns if column not in (USER, USER_ROW)]
         found = f"the columns {', '.join(map(repr, known))}" if known else "no columns beside the ids"
         raise DataError(where, expected=f"a column {name!r}", found=found, do=nearest(name, known))
-    values = frame[name]
-    # Whole numbers beside empty cells become floats in many tools.
-    if values.dtype.is_float() and bool((values.is_null() | (values == values.round())).all()):
-        values = values.cast(pl.Int64)
-    if values.dtype.is_nested() or values.dtype.is_float() or values.dtype == pl.Binary:
-        found, do = f"values of type {values.dtype}", "Cut numbers into ranges, and write these as text."
-        raise DataError(f"{where}: column {name!r}", expected="classes", found=found, do=do)
-    text = values.cast(pl.String)
+    text = _as_text(frame[name], f"{where}: column {name!r}")
     frame = frame.select(USER_ROW, text.alias(name)).filter(text.is_not_null() & (text != "")).sort(USER_ROW)
     classes = _in_order(frame[name].unique().to_list())
     if not 2 <= len(classes) <= MOST_CLASSES:
@@ -82,6 +76,18 @@ def read_attribute(store: SequenceStore, name: str, source: Any = None) -> Attri
     order = {value: code for code, value in enumerate(classes)}
     code = frame[name].replace_strict(order, return_dtype=pl.Int64)
     return Attribute(name, frame[USER_ROW].cast(pl.Int64).to_numpy(), code.to_numpy(), classes, strangers)
+
+
+def _as_text(values: pl.Series, where: str) -> pl.Series:
+    # Whole numbers beside empty cells become floats in many tools, and the empty cells NaN in some.
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
+        if bool((values.is_null() | (values.is_finite() & (values == values.round()))).all()):
+            values = values.cast(pl.Int64, strict=False)
+    if values.dtype.is_nested() or values.dtype.is_float() or values.dtype in (pl.Binary, pl.Duration):
+        found, do = f"values of type {values.dtype}", "Cut numbers into ranges, and write these as text."
+        raise DataError(where, expected="classes", found=found, do=do)
+    return values.cast(pl.String)
 
 
 def _frame(store: SequenceStore, source: Any) -> tuple[pl.DataFrame, int]:
@@ -96,6 +102,6 @@ def _frame(store: SequenceStore, source: Any) -> tuple[pl.DataFrame, int]:
 
 
 def _in_order(values: list[str]) -> tuple[str, ...]:
-    if all(value.lstrip("-").isdecimal() for value in values):
+    if all(re.fullmatch(r"-?[0-9]{1,18}", value) for value in values):
         return tuple(sorted(values, key=lambda value: (int(value), value)))
     return tuple(sorted(values))

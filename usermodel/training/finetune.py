@@ -45,7 +45,8 @@ def finetune(
 
     Raises:
         MismatchError: Other items than those of the run.
-        ConfigError: A recipe that does not go on from the run; or torchrun, under which nothing is fine-tuned.
+        ConfigError: A recipe that does not go on from the run; an ``out`` that is the run, or holds it; or torchrun, under
+            which nothing is fine-tuned.
         UserModelError: Whatever `pretrain` raises.
     """
     first = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
@@ -56,6 +57,7 @@ def finetune(
     if recipe.before() != first.recipe:
         expected, found = f"a recipe whose stages are those of {first.path}", "others"
         raise ConfigError("recipe", expected=expected, found=found, do="Make it with after(run, recipe).")
+    _require_apart(first.path, Path(out))
     module = type(first.recipe.encoder).__module__
     known = io.load(first.path, allow_modules=[*allow_modules, module]).vocabulary
     if known.hash != store.vocabulary.hash:
@@ -66,12 +68,21 @@ def finetune(
     return begin(store, recipe, Path(out), how)
 
 
+def _require_apart(run: Path, out: Path) -> None:
+    """Raise `ConfigError` where replacing ``out`` would remove the run that training starts from."""
+    first, new = run.resolve(), out.resolve()
+    if first == new or new in first.parents:
+        do = "Choose another name."
+        expected = f"a folder apart from {run}, which training starts from"
+        raise ConfigError("out", expected=expected, found=str(out), do=do)
+
+
 def after(run: Run, recipe: Recipe, changes: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe as the last stage behind a run: with the run's encoder and split, and its recipe as the stages before.
 
     Args:
         run: What runs first.
-        recipe: Sampling, objective and training of the last stage; its encoder and split are not used.
+        recipe: Sampling, objective and training of the last stage; its encoder, split and stages are not used.
         changes: Values to set in the result, such as ``{"encoder.dropout": 0.5, "sampling.column": "age"}``.
 
     Raises:

@@ -34,7 +34,7 @@ from usermodel.training.room import require_room
 from usermodel.training.run import KIND, Run, leaves, read_recipe, write_recipe
 from usermodel.training.schedule import require_effect
 from usermodel.training.stages import BEFORE, bring, take_over, weights_before
-from usermodel.training.validation import Validate, agree, require_possible
+from usermodel.training.validation import Validate, agree, label_facts, require_possible
 from usermodel.version import VERSION
 
 
@@ -261,6 +261,7 @@ def _finish(loop: Loop, *, own_validation: bool) -> Run:
         },
     }
     meta |= loop.objective.facts() | optimiser.facts(loop.optimiser)
+    meta |= label_facts(store, loop.split, loop.recipe)
     run = Run(loop.folder, loop.recipe, meta)
     if not loop.team.is_main:
         return run

@@ -10,12 +10,15 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from usermodel import manifest
 from usermodel.encoders import io
 from usermodel.errors import ConfigError, StorageError
 from usermodel.training.recipe import Recipe
 
 #: Folder of the run before, inside the run's own.
 BEFORE: Final = "before"
+#: What a finished run is known by.
+PARTS: Final = ("config.json", "metrics.csv", "encoder", "head", manifest.NAME)
 
 
 def weights_before(recipe: Recipe, folder: Path) -> dict[str, Tensor] | None:
@@ -38,15 +41,22 @@ def weights_before(recipe: Recipe, folder: Path) -> dict[str, Tensor] | None:
 def bring(run: Path, place: Path) -> None:
     """Copy what a finished run is known by, its encoder foremost, to where the run before lies; complete or not at all.
 
-    Checkpoints and runs before it stay behind: nothing reads them again.
+    Checkpoints, runs before it and whatever else lies in its folder stay behind: nothing reads them again.
 
     Raises:
         StorageError: No room, or the disk refused.
     """
     draft = place.with_name(f".{place.name}.tmp-{os.getpid()}")
-    left = shutil.ignore_patterns("checkpoints", "tensorboard", BEFORE, ".*.tmp-*")
+    for left in place.parent.glob(f".{place.name}.tmp-*"):
+        # Of a process that was killed: this one has the folder to itself.
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        shutil.copytree(run, draft, ignore=left)
+        draft.mkdir()
+        for part in PARTS:
+            if (run / part).is_dir():
+                shutil.copytree(run / part, draft / part)
+            elif (run / part).is_file():
+                shutil.copy2(run / part, draft / part)
         draft.rename(place)
     except (OSError, shutil.Error) as error:
         shutil.rmtree(draft, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from usermodel.events.splits import Split
 from usermodel.metrics.next_item_ranks import rank_targets
 from usermodel.metrics.ranking import Ranks
 from usermodel.objectives.protocol import Objective
-from usermodel.sampling.protocol import Examples
+from usermodel.sampling.protocol import Examples, Part
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.collapse import CollapseWatch
 from usermodel.training.place import Place
@@ -71,12 +72,18 @@ def require_possible(store: SequenceStore, split: Split, recipe: Recipe, own: Va
     """Raise unless there is something to validate, or nothing is to be validated.
 
     Raises:
-        ConfigError: A validation of the caller's, and ``monitor=none``; or a metric of classes where items are ranked.
+        ConfigError: A validation of the caller's, and ``monitor=none``; or a metric that nothing here measures.
         DataError: The split leaves no validation target, or no label.
     """
     monitor = recipe.training.monitor
     if monitor != "none" and own is None:
         if recipe.sampling.draws_labels:
+            if recipe.objective.wants_labels and monitor not in recipe.objective.measures:
+                expected, do = (
+                    f"one of {', '.join(recipe.objective.measures)}, or none",
+                    "Choose one of these.",
+                )
+                raise ConfigError("training.monitor", expected=expected, found=monitor, do=do)
             recipe.sampling.held_out(store, split, "valid", recipe.encoder.max_history)
         elif monitor in OF_CLASSES:
             expected, do = "hit@k, ndcg@k or mrr", "Choose one, or a recipe with labels."
@@ -86,6 +93,25 @@ def require_possible(store: SequenceStore, split: Split, recipe: Recipe, own: Va
     if monitor == "none" and own is not None:
         expected, do = "a metric of validate", "Name one, or drop validate."
         raise ConfigError("training.monitor", expected=expected, found="none", do=do)
+
+
+def label_facts(store: SequenceStore, split: Split, recipe: Recipe) -> dict[str, Any]:
+    """Under ``labels`` the sha256 of what each part of the labels holds, for who scores it later; nothing without labels.
+
+    Labels may come from a file beside the store. With other rows in it, the parts would be cut elsewhere, and training users be
+    tested.
+    """
+    if not recipe.sampling.draws_labels:
+        return {}
+    found: dict[str, str | None] = {}
+    for part in get_args(Part):
+        try:
+            examples = recipe.sampling.held_out(store, split, part, recipe.encoder.max_history)
+        except DataError:
+            found[part] = None
+        else:
+            found[part] = examples.fingerprint()
+    return {"labels": found}
 
 
 def require_targets(store: SequenceStore, split: Split) -> None:
