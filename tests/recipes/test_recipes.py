@@ -69,3 +69,15 @@ def test_assignments_are_json_where_they_can_be():
     }  # fmt: skip
     with pytest.raises(ConfigError, match="key=value"):
         parse_assignments(["encoder.dim"])
+
+
+def test_what_is_set_of_data_holds_for_all_stages():
+    """They must have the same, so no order of assignments one by one could change it."""
+    changed = find("adaptssr").override(
+        {"data.split": "user-ratio", "data.split.test": 0.25, "stages.0.training.max_steps": 3}
+    )
+    assert changed.data.split == changed.stages[0].data.split
+    assert (changed.data.split.kind, changed.data.split.test) == ("user-ratio", 0.25)
+    assert changed.stages[0].training.max_steps == 3
+    with pytest.raises(ConfigError, match="the same data in all stages"):
+        find("adaptssr").override({"stages.0.data.split": "user-ratio"})

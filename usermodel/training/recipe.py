@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -136,6 +137,20 @@ class Recipe(Config):
             if stage.data != self.data:
                 raise ValueError(f"the same data in all stages, got another in stages.{number}")
         return self
+
+    def override(self, assignments: Mapping[str, Any]) -> Self:
+        """See `Config.override`; what is set of ``data`` is set in all stages, because they must have the same.
+
+        Raises:
+            ConfigError: See `Config.override`.
+        """
+        of_data = {key: value for key, value in assignments.items() if key.partition(".")[0] == "data"}
+        if not (of_data and self.stages):
+            return super().override(assignments)
+        data = Recipe(data=self.data).override(of_data).data
+        stages = tuple(stage.model_copy(update={"data": data}) for stage in self.stages)
+        same = self.model_copy(update={"data": data, "stages": stages})
+        return super(Recipe, same).override({key: v for key, v in assignments.items() if key not in of_data})
 
     def before(self) -> Recipe | None:
         """The stage before this one, with those before it; None where nothing runs first."""
