@@ -132,8 +132,8 @@ FAILURES = [
         "training.optimiser: expected 'adam' or 'adamw'; found 'adamww'. Did you mean 'adamw'?",
     ),
     (
-        {"training": {"monitor": "auc"}},
-        r"training.monitor: expected text that matches pattern '^((hit|ndcg)@[1-9]\d*|mrr|none)$'; found 'auc'. Change the value.",
+        {"training": {"monitor": "gauc"}},
+        r"training.monitor: expected text that matches pattern '^((hit|ndcg)@[1-9]\d*|mrr|accuracy|macro_f1|auc|none)$'; found 'gauc'. Change the value.",
     ),
     ({"training": 3}, "training: expected the keys of TrainingConfig; found 3. Change the value."),
     (

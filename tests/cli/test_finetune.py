@@ -215,8 +215,10 @@ def test_next_items_of_a_fine_tuned_run(road):
 
 @pytest.mark.parametrize(("run", "answers"), [("group", 3), ("click", 15)])
 def test_describe(road, run, answers):
-    out, _ = usermodel("describe", run, cwd=road)
-    rows = dict(line.strip("│ ").split("│", 1) for line in out.splitlines() if line.count("│") == 3)
+    # A value that is wrapped, such as a long path, has lines without a name.
+    out, _ = usermodel("describe", run, cwd=road, columns=300)
+    lines = [line.strip("│ ").split("│", 1) for line in out.splitlines() if line.count("│") == 3]
+    rows = dict(line for line in lines if len(line) == 2)
     rows = {key.strip(): value.strip() for key, value in rows.items()}
     assert rows["head.n_answers"] == str(answers)
     assert rows["recipe.stages.0.training.max_epochs"] == "1"

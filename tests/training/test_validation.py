@@ -215,5 +215,5 @@ def test_a_validation_of_the_callers_own_is_called_at_rank_0_only(store, recipe,
     )
     # One user has no spread to look at.
     assert found == [{"mine": 0.5}, {}, {}]
-    found = at_all_ranks(2, lambda team: agree(team, short, short.split(), recipe, None)(encoder))
+    found = at_all_ranks(2, lambda team: agree(team, short, short.split(), recipe, None, objective)(encoder))
     assert [type(error) for error in found] == [DataError] * 2
