@@ -88,6 +88,8 @@ BY_LOSS = {
 }
 
 
+# Few steps of a small encoder at a high rate may end in vectors that have much in common; both runs then warn alike.
+@pytest.mark.filterwarnings("ignore:collapse:RuntimeWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", BY_LOSS)
 def test_two_processes_take_the_steps_of_one(tmp_path, loss):

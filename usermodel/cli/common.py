@@ -48,6 +48,9 @@ AllowModule = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="Module outside usermodel that the run may name. Repeatable."),
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as encoder.dim=128. Repeatable."),

@@ -49,9 +49,7 @@ def finetune(
     ] = None,
     set_: common.Set = None,
     allow_module: common.AllowModule = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
-    ] = False,
+    resume: common.Resume = False,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Go on from a pretrained encoder with labels, and keep the head that answers. The new run holds all that is needed."""

@@ -25,9 +25,7 @@ def pretrain(
         typer.Option(help="Processes on this machine, one a GPU. Same as --set training.devices=N.", min=1),
     ] = None,
     allow_module: common.AllowModule = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
-    ] = False,
+    resume: common.Resume = False,
     overwrite: common.Overwrite = False,
 ) -> None:
     """Pretrain a user encoder. Ctrl-C saves a checkpoint and exits 7; --resume continues bit for bit."""

@@ -18,8 +18,7 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
             or labels, and the objective has no use for them, or the other way round.
         DataError: The store has no such labels.
     """
-    _require_partners(recipe)
-    _require_labels(recipe)
+    _require_agreement(recipe)
     if recipe.objective.wants_labels:
         return recipe.objective.build_labelled(encoder, recipe.sampling.answers(store))
     if recipe.objective.draws_negatives(encoder.n_items):
@@ -32,22 +31,19 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
     return recipe.objective.build(encoder)
 
 
-def _require_partners(recipe: Recipe) -> None:
-    wanted, drawn = recipe.objective.wants_partners, recipe.sampling.draws_partners
-    if wanted == drawn:
-        return
-    name = type(recipe.objective).__name__
-    expected = f"{'examples with' if wanted else 'no'} partners for {name}"
-    do = "Set sampling.class=usermodel.sampling.pieces:PiecesConfig and sampling.partner=last or random."
-    do = do if wanted else "Set sampling.partner=none, or choose an objective that compares examples."
-    raise ConfigError("sampling", expected=expected, found=repr(recipe.sampling), do=do)
-
-
-def _require_labels(recipe: Recipe) -> None:
-    wanted, drawn = recipe.objective.wants_labels, recipe.sampling.draws_labels
-    if wanted == drawn:
-        return
-    name = type(recipe.objective).__name__
-    expected = f"{'examples with' if wanted else 'no'} labels for {name}"
-    do = "Take the recipe user-attribute or user-choice, which have both."
-    raise ConfigError("sampling", expected=expected, found=repr(recipe.sampling), do=do)
+def _require_agreement(recipe: Recipe) -> None:
+    """Partners and labels are drawn if, and only if, the objective has a use for them."""
+    objective, sampling = recipe.objective, recipe.sampling
+    partners = (
+        "Set sampling.class=usermodel.sampling.pieces:PiecesConfig and sampling.partner=last or random."
+    )
+    no_partners = "Set sampling.partner=none, or choose an objective that compares examples."
+    labels = "Take the recipe user-attribute or user-choice, which have both."
+    for what, wanted, drawn, do, do_not in (
+        ("partners", objective.wants_partners, sampling.draws_partners, partners, no_partners),
+        ("labels", objective.wants_labels, sampling.draws_labels, labels, labels),
+    ):
+        if wanted != drawn:
+            expected = f"{'examples with' if wanted else 'no'} {what} for {type(objective).__name__}"
+            mend = do if wanted else do_not
+            raise ConfigError("sampling", expected=expected, found=repr(sampling), do=mend)

@@ -32,8 +32,8 @@ def has_bf16(device: torch.device) -> bool:
 def without_denormals() -> Iterator[None]:
     """Within it, a processor takes numbers below 1e-38 for 0.
 
-    Softmaxes over far-apart scores leave many of them, and each costs a hundred times as much as another number: the contrasts
-    of ICSRec, whose dot products have no bound, slowed to a third. Threads begin with the setting of the one that starts them.
+    Softmaxes over far-apart scores leave many of them, and each costs many times as much as another number: contrasts of dot
+    products, which have no bound, slowed most. Threads begin with the setting of the one that starts them.
     """
     was = not bool((torch.tensor([1e-39]) * 1.0).any())
     torch.set_flush_denormal(True)
