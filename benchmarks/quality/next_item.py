@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from seeds import interval
+
 METRICS = ("hit@5", "ndcg@5", "hit@10", "ndcg@10", "hit@20", "ndcg@20", "mrr")
 #: Title, and log below the data folder.
 DATA = {
@@ -53,8 +55,6 @@ PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
     },
 }
 PUBLISHED_METRICS = ("hit@5", "hit@20", "ndcg@5", "ndcg@20", "hit@10", "ndcg@10")
-#: Two-sided 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 def run(command: str, folder: Path, threads: int | None = None) -> float:
@@ -77,8 +77,7 @@ def published(data: str, recipe: str) -> dict[str, Any]:
 def summary(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """Mean and 95 % interval (Student's t) over seeds."""
     values = [row[name] for row in rows]
-    half = T[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    return {"mean": statistics.mean(values), "ci95": half, "seeds": values}
+    return interval(values) | {"seeds": values}
 
 
 def main() -> None:

@@ -24,13 +24,14 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from seeds import interval
 
 from usermodel.events.splits import UserRatioConfig
 from usermodel.store.sequence_store import SequenceStore
@@ -65,8 +66,6 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 FINE_TUNING = {"encoder.dropout": 0.5, "encoder.attention_dropout": 0.5, "training.max_epochs": 5}
-#: Two-sided 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 FACTS = ("n_users", "n_items", "n_events", "protocol", "parameters", "hardware", "versions")
 
 
@@ -128,9 +127,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"n": rows[0]["n"], "definitions": rows[0]["definitions"]}
     for name in rows[0]["definitions"]:
         values = [row[name] for row in rows]
-        several = len(values) > 1
-        half = T[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5 if several else None
-        found[name] = {"mean": statistics.mean(values), "ci95": half, "seeds": values}
+        found[name] = interval(values) | {"seeds": values}
         found[name]["intervals"] = [row["intervals"][name] for row in rows]
     return found
 

@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import platform
 import shlex
-import statistics
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from typing import Any
 
 import polars as pl
 import torch
+from seeds import interval
 
 import usermodel as um
 from usermodel.embeddings.user_encoder import UserEncoder
@@ -52,8 +52,6 @@ DATA: dict[str, tuple[str, tuple[str, ...]]] = {
     "simulator": ("", ("device", "region", "age_band")),
 }
 METRICS = ("auc", "macro_f1", "accuracy")
-#: Two-sided 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom.
-T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 SETTINGS = {
     "encoder.max_history": 50,
     "training.batch_users": 128,
@@ -156,12 +154,6 @@ def cell(data: str, path: str, variant: str, seed: int, steps: int) -> dict[str,
         scores |= {one.metric: one.value for one in rows}
         scores[f"{label}/n"] = rows[0].n
     return {"variant": variant, "seed": seed, "seconds": round(seconds, 1), "scores": scores}
-
-
-def interval(values: list[float]) -> dict[str, Any]:
-    """Mean and half of its 95 % interval."""
-    half = T[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    return {"mean": statistics.mean(values), "ci95": half}
 
 
 def summarise(cells: list[dict[str, Any]], data: str, reference: str) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def write_files(folder: Path) -> None:
 
 
 @pytest.fixture
-def ttl():
+def ttl(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     spec = importlib.util.spec_from_file_location("ttl_script", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -113,7 +114,7 @@ def check_published_settings(recipes) -> None:
         chosen_by = "accuracy" if name in ("age", "life_status") else "ndcg@10"
         assert last.training.monitor == chosen_by
         assert (last.objective.hidden, last.objective.freeze) == (64, False)
-        assert (last.sampling.train, last.sampling.valid) == (0.6, 0.2)
+        assert (last.sampling.parts.train, last.sampling.parts.valid) == (0.6, 0.2)
         assert len(last.stages) == 2
 
 

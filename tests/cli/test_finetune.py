@@ -87,7 +87,7 @@ def test_resume_needs_no_option_again(road):
         (["--task", "user-attribute", "--recipe", "user-choice"], ["--recipe", "Choose --task user-choice"]),
         (["--task", "user-attribute", "--recipe", "next-item"], ["--recipe", "learns from labels"]),
         (["--task", "user-attribute", "--set", "training.monitor=mrr"], ["accuracy, macro_f1, auc"]),
-        (["--task", "user-attribute", "--set", "sampling.tain=0.5"], ["Did you mean 'train'?"]),
+        (["--task", "user-attribute", "--set", "sampling.parts.tain=0.5"], ["Did you mean 'train'?"]),
         (["--task", "user-attribute", "--labels", "none.csv"], ["none.csv", "no such file"]),
         (["--task", "next-item"], ["next-item"]),
         ([], ["--task"]),

@@ -59,7 +59,7 @@ def test_negatives_are_uniform_over_all_others(make):
     rows = [(3, f"t{thing}") for thing in things] + [(5, f"t{n}") for n in range(1, 4)]
     rows += [(7, f"t{n}") for n in range(6, 9)]
     store = make(*rows)
-    config = LabelledChoicesConfig(negatives=4000, train=0.9, valid=0.05)
+    config = LabelledChoicesConfig(negatives=4000, parts={"train": 0.9, "valid": 0.05})
     found = sample(config, store)
     assert config.answers(store) == tuple(f"t{n}" for n in range(10))
     others = {3: [1, 2, 3, 6, 7, 8], 5: [0, 4, 5, 6, 7, 8, 9], 7: [0, 1, 2, 3, 4, 5, 9]}
@@ -88,7 +88,7 @@ def test_who_chose_everything_leaves_nothing_to_compare(make):
 
 def test_held_out_labels_are_the_choice_and_then_the_users_others(make):
     store = make((1, "a"), (1, "b"), (1, "c"), (2, "b"), (3, "a"), (3, "c"), (1, "a"))
-    config = LabelledChoicesConfig(train=0.2, valid=0.3)
+    config = LabelledChoicesConfig(parts={"train": 0.2, "valid": 0.3})
     assert config.answers(store) == ("a", "b", "c")
     mine = {1: {0, 1, 2}, 2: {1}, 3: {0, 2}}
     rows = [config.held_out(store, store.split(), part, 5) for part in ("valid", "test")]
@@ -126,7 +126,7 @@ def test_a_history_ends_before_the_choice_was_made(make):
     rows = [(0, "a", time, 1.0) for time in range(9)] + [(2, "b")]
     store = make(*rows)
     split = store.split()
-    config = LabelledChoicesConfig(train=0.8, valid=0.1)
+    config = LabelledChoicesConfig(parts={"train": 0.8, "valid": 0.1})
     parts = [sample(config, store)] + [config.held_out(store, split, part, 50) for part in ("valid", "test")]
     lengths = [int(n) for one in parts for n in one.lengths[one.user == 0]]
     n_train = int(split.train_stop[0] - split.start[0])
@@ -174,4 +174,4 @@ def test_an_empty_part_is_an_error(make):
 
 def test_shares_that_leave_no_test_part_are_refused():
     with pytest.raises(ValueError, match="train \\+ valid below 1"):
-        LabelledChoicesConfig(train=0.5, valid=0.5)
+        LabelledChoicesConfig(parts={"train": 0.5, "valid": 0.5})

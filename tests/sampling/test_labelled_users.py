@@ -7,7 +7,8 @@ import pytest
 
 from usermodel.errors import DataError
 from usermodel.events.splits import UserSplitConfig
-from usermodel.sampling.labelled_users import LabelledUsersConfig, shuffled_part
+from usermodel.sampling.labelled_users import LabelledUsersConfig
+from usermodel.sampling.parts import PartsConfig
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +24,14 @@ def sample(config, store, seed=0):
     ("n", "sizes"), [(10, (6, 2, 2)), (9, (5, 1, 3)), (1, (0, 0, 1)), (0, (0, 0, 0)), (1001, (600, 200, 201))]
 )
 def test_parts_are_disjoint_and_cut_by_int(n, sizes):
-    parts = [shuffled_part(n, part, 0.6, 0.2, seed=3) for part in ("train", "valid", "test")]
+    parts = [PartsConfig(seed=3).rows(n, part) for part in ("train", "valid", "test")]
     assert tuple(map(len, parts)) == sizes
     assert sorted(np.concatenate(parts).tolist()) == list(range(n))
     assert all((np.diff(rows) > 0).all() for rows in parts)
 
 
 def test_each_seed_cuts_elsewhere_and_about_evenly():
-    parts = [set(shuffled_part(1000, "valid", 0.6, 0.2, seed).tolist()) for seed in range(40)]
+    parts = [set(PartsConfig(seed=seed).rows(1000, "valid").tolist()) for seed in range(40)]
     assert len({frozenset(part) for part in parts}) == 40
     counts = np.zeros(1000)
     for part in parts:
@@ -57,7 +58,9 @@ def test_labels_are_the_classes_of_the_users(store):
 def test_training_seeds_and_epochs_change_nothing(store):
     config = LabelledUsersConfig(column="group")
     assert sample(config, store, 0).user.tolist() == sample(config, store, 1).user.tolist()
-    assert sample(config.override({"seed": 1}), store).user.tolist() != sample(config, store).user.tolist()
+    assert (
+        sample(config.override({"parts.seed": 1}), store).user.tolist() != sample(config, store).user.tolist()
+    )
 
 
 def test_histories_are_the_last_training_events(store):
@@ -89,4 +92,4 @@ def test_an_empty_part_is_an_error_that_names_it(store):
 
 def test_shares_that_leave_no_test_part_are_refused():
     with pytest.raises(ValueError, match="train \\+ valid below 1"):
-        LabelledUsersConfig(train=0.8, valid=0.2)
+        LabelledUsersConfig(parts={"train": 0.8, "valid": 0.2})

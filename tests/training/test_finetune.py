@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head, task_of
+from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head
 from usermodel.encoders import io
 from usermodel.errors import ConfigError, DataError, InterruptedRunError, MismatchError, MissingError
 from usermodel.heads import io as heads
@@ -126,7 +126,7 @@ def test_from_nothing(world, tmp_path):
     """The same recipe without a run before it: what pretraining is compared with."""
     quick = QUICK | {"encoder.dim": 8, "encoder.max_history": 8, "training.max_epochs": 1}
     run = pretrain(world[0], user_attribute().override(quick), tmp_path / "run")
-    assert task_of(run) == "user-attribute"
+    assert run.recipe.objective.task == "user-attribute"
     assert evaluate_head(run, world[0])[0].n > 0
 
 
@@ -338,7 +338,7 @@ def test_the_head_reproduces_the_validation_of_training(world, either):
     best = next(row for row in run.history() if row["epoch"] == run.meta["best_epoch"])
     found = evaluate_head(run, store, part="valid")
     compared = [one for one in found if one.metric in best]
-    assert len(compared) == {"user-attribute": 3, "user-choice": 9}[task_of(run)]
+    assert len(compared) == {"user-attribute": 3, "user-choice": 9}[run.recipe.objective.task]
     for one in compared:
         assert best[one.metric] == pytest.approx(one.value, abs=1e-12), one.metric
         assert one.low <= one.value <= one.high

@@ -24,9 +24,6 @@ from usermodel.tasks.user_attribute import UserAttribute
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 
-#: Tasks that a head answers, by the objective it was trained for.
-TASKS = {"UserAttributeConfig": "user-attribute", "UserChoiceConfig": "user-choice"}
-
 
 def evaluate_attribute(
     run: Run | str | os.PathLike[str],
@@ -82,7 +79,7 @@ def evaluate_head(
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    if task_of(run) is None:
+    if run.recipe.objective.task is None:
         expected, do = (
             "a run with a head",
             "Make one with 'usermodel finetune', or name a --label for a probe.",
@@ -127,11 +124,6 @@ def _tell_if_trained_on(run: Run | str | os.PathLike[str], label: str) -> None:
             )
             return
         recipe = recipe.before()
-
-
-def task_of(run: Run) -> str | None:
-    """The task that the head of a run answers; None where it has none."""
-    return TASKS.get(type(run.recipe.objective).__name__)
 
 
 def _classes(

@@ -156,7 +156,7 @@ def _score_labels(
     allowed: Sequence[str],
 ) -> list[TaskResult]:
     """The probe of each column, or else the head."""
-    from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head, task_of
+    from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head
     from usermodel.errors import ConfigError
 
     if names:
@@ -167,9 +167,9 @@ def _score_labels(
                     run, store, name, source=labels, allow_modules=allowed, on_progress=update
                 )
         return found
-    if task_of(run) not in (None, task):
-        do = f"Choose --task {task_of(run)}."
-        found_task = f"one for {task_of(run)}"
+    answered = run.recipe.objective.task
+    if answered not in (None, task):
+        do, found_task = f"Choose --task {answered}.", f"one for {answered}"
         raise ConfigError("--task", expected=f"a run with a head for {task}", found=found_task, do=do)
     return evaluate_head(run, store, part=part, allow_modules=allowed)
 

@@ -95,10 +95,9 @@ def finetune(
 
 def _require_task(task: str, recipe: Recipe) -> None:
     """Raise `ConfigError` where the recipe answers something else."""
-    from usermodel.benchmark.evaluate_labels import TASKS
     from usermodel.errors import ConfigError
 
-    answered = TASKS.get(type(recipe.objective).__name__)
+    answered = recipe.objective.task
     if answered != task:
         found = f"{type(recipe.objective).__name__}, for {answered or 'no labels'}"
         do = f"Choose --task {answered}." if answered else "Name a recipe that learns from labels."

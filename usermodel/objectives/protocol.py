@@ -90,9 +90,14 @@ class ObjectiveConfig(Config):
     """Base of objective configurations."""
 
     @property
+    def task(self) -> str | None:
+        """The task that the head answers, for objectives that learn from labels; None for the others."""
+        return None
+
+    @property
     def wants_labels(self) -> bool:
         """Whether batches must have labels; `build_labelled` then takes the place of `build`."""
-        return False
+        return self.task is not None
 
     @property
     def measures(self) -> tuple[str, ...]:

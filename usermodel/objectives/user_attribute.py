@@ -31,9 +31,9 @@ class UserAttributeConfig(ObjectiveConfig):
     freeze: bool = False
 
     @property
-    def wants_labels(self) -> bool:
-        """Always."""
-        return True
+    def task(self) -> str:
+        """See `ObjectiveConfig.task`."""
+        return "user-attribute"
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -35,9 +35,9 @@ class UserChoiceConfig(ObjectiveConfig):
     freeze: bool = False
 
     @property
-    def wants_labels(self) -> bool:
-        """Always."""
-        return True
+    def task(self) -> str:
+        """See `ObjectiveConfig.task`."""
+        return "user-choice"
 
     @property
     def measures(self) -> tuple[str, ...]:

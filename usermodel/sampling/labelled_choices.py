@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int64
 from numpy import ndarray
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from usermodel.errors import DataError, nearest
 from usermodel.events.splits import Split
-from usermodel.sampling.labelled_users import shuffled_part
+from usermodel.sampling.parts import PartsConfig
 from usermodel.sampling.protocol import Examples, Part, SamplerConfig
 from usermodel.sampling.recent import first_from, latest
 from usermodel.schema import PREDICTION_TIME, VALUE
@@ -31,23 +31,13 @@ class LabelledChoicesConfig(SamplerConfig):
         column: Of the labels table: what was chosen.
         task: Only rows with this value in the column ``task``; None means all rows.
         negatives: Things beside each choice that the user never chose in any part, drawn uniformly, anew in each epoch.
-        train: Share of the rows that trains.
-        valid: Share that validates; the others are tested.
-        seed: Of the shuffle.
+        parts: Shares of the rows that train, validate and test.
     """
 
     column: str = "target"
     task: str | None = None
     negatives: int = Field(default=1, ge=1)
-    train: float = Field(default=0.6, gt=0, lt=1)
-    valid: float = Field(default=0.2, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _some_are_tested(self) -> LabelledChoicesConfig:
-        if self.train + self.valid >= 1:
-            raise ValueError(f"train + valid below 1, got {self.train} + {self.valid}")
-        return self
+    parts: PartsConfig = PartsConfig()
 
     @property
     def draws_labels(self) -> bool:
@@ -88,7 +78,7 @@ class LabelledChoicesConfig(SamplerConfig):
         self, store: SequenceStore, split: Split, choices: _Choices, part: str, max_history: int
     ) -> tuple[Int64[ndarray, " rows"], Examples]:
         """Rows of a part, and what was known before each."""
-        rows = shuffled_part(len(choices.user), part, self.train, self.valid, self.seed)
+        rows = self.parts.rows(len(choices.user), part)
         stop = first_from(store, split, choices.user[rows], choices.time[rows])
         known = stop > split.start[choices.user[rows]]
         rows, stop = rows[known], stop[known]
