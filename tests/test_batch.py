@@ -1,5 +1,6 @@
 """JaggedBatch against plain Python lists."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -25,6 +26,7 @@ def make(histories):
         torch.arange(len(items)),
         torch.from_numpy(offsets),
         {"rating": torch.tensor(items, dtype=torch.float32) / 2},
+        user=torch.arange(len(histories)) + 100,
     )
 
 
@@ -72,6 +74,21 @@ def test_padding(histories, left):
     assert mask.tolist() == (items > 0).tolist()
 
 
+@given(HISTORIES, st.data())
+def test_events_know_whose_they_are_whatever_is_done_to_a_batch(histories, data):
+    batch = make(histories)
+    keep = torch.tensor(data.draw(st.lists(st.booleans(), min_size=batch.n_events, max_size=batch.n_events)))
+    taken = torch.tensor(data.draw(st.permutations(range(len(histories)))), dtype=torch.int64)
+    for other in (batch.select(keep.bool()), batch.take(taken), batch.latest(2), batch.shifted()[0]):
+        # Times are unique and tell the events of `batch` apart.
+        assert torch.equal(other.owner, batch.owner[other.timestamps_s])
+    twice = JaggedBatch.join([batch, batch.without_last()[0]])
+    assert torch.equal(twice.owner, batch.owner[twice.timestamps_s])
+    nobody = dataclasses.replace(batch, user=None)
+    assert nobody.owner is None
+    assert JaggedBatch.join([batch, nobody]).user is None
+
+
 @given(HISTORIES)
 def test_shifting_pairs_every_event_with_the_next_of_its_user(histories):
     batch = make(histories)
@@ -113,6 +130,7 @@ def test_collating_reads_the_slices_in_the_order_of_the_examples(tiny_store):
     assert lists(batch, batch.timestamps_s) == [[t0 + 50], [t0 + 300, t0 + 300, t0 + 600], []]
     assert lists(batch, batch.features["event_type"]) == [[1], [1, 1, 1], []]
     assert lists(batch, batch.features["watch_time_ms"]) == [[300], [2000, 2500, 1200], []]
+    assert batch.user.tolist() == [2, 0, 1]
     assert (batch.item_index.dtype, batch.timestamps_s.dtype, batch.offsets.dtype) == (torch.int64,) * 3
 
 

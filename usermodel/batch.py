@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class JaggedBatch:
         partner: For each user another history that belongs to the example, as `Examples.partners` says; None means none.
             Encoders do not look at it.
         label: For each user the answers of the example, as `Examples.label`; None means none. Encoders do not look at it.
+        user: Number of each user in the store that was read; None where nobody knows. Encoders do not look at it.
     """
 
     item_index: Int64[Tensor, " events"]
@@ -36,6 +37,7 @@ class JaggedBatch:
     masked: Bool[Tensor, " events"] | None = None
     partner: JaggedBatch | None = None
     label: Int64[Tensor, "users answers"] | None = None
+    user: Int64[Tensor, " users"] | None = None
 
     @property
     def n_users(self) -> int:
@@ -59,6 +61,11 @@ class JaggedBatch:
         return torch.repeat_interleave(users, self.lengths, output_size=self.n_events)
 
     @property
+    def owner(self) -> Int64[Tensor, " events"] | None:
+        """Number in the store of the user that owns each event; None where nobody knows."""
+        return None if self.user is None else self.user[self.user_of_event]
+
+    @property
     def position(self) -> Int64[Tensor, " events"]:
         """Place of each event in its user's slice, 0 = oldest."""
         rows = torch.arange(self.n_events, device=self.offsets.device)
@@ -69,7 +76,8 @@ class JaggedBatch:
         columns = {name: column.to(device) for name, column in self.features.items()}
         masked = None if self.masked is None else self.masked.to(device)
         events = self.item_index.to(device), self.timestamps_s.to(device)
-        return JaggedBatch(*events, self.offsets.to(device), columns, masked)
+        user = None if self.user is None else self.user.to(device)
+        return JaggedBatch(*events, self.offsets.to(device), columns, masked, user=user)
 
     def rows(self, index: Shaped[Tensor, " taken"], offsets: Int64[Tensor, " borders"]) -> JaggedBatch:
         """Events by number or by mask, in new histories whose borders are ``offsets``."""
@@ -85,12 +93,13 @@ class JaggedBatch:
         lengths = self.lengths[users]
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         shift = torch.repeat_interleave(self.offsets[users] - offsets[:-1], lengths)
-        return self.rows(shift + torch.arange(len(shift), device=users.device), offsets)
+        taken = self.rows(shift + torch.arange(len(shift), device=users.device), offsets)
+        return taken if self.user is None else replace(taken, user=self.user[users])
 
     def select(self, keep: Tensor) -> JaggedBatch:
         """Only the events where ``keep`` (bool ``[events]``) is true; users stay, even when nothing is left of them."""
         ends = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
-        return self.rows(keep, ends[self.offsets])
+        return replace(self.rows(keep, ends[self.offsets]), user=self.user)
 
     def latest(self, n: int) -> JaggedBatch:
         """At most ``n`` events of each user, the latest ones."""
@@ -130,6 +139,7 @@ class JaggedBatch:
             torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
             {name: torch.cat([one.features[name] for one in batches]) for name in first.features},
             masked,
+            user=_joined([one.user for one in batches]),
         )
 
     def padded(self, *, left: bool = False) -> tuple[Int64[Tensor, "users time"], Tensor]:
@@ -145,6 +155,12 @@ class JaggedBatch:
         return items, mask
 
 
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """One after the other; None where one of them is."""
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
 def collate(store: Sequences, examples: Examples) -> JaggedBatch:
     """Read the input slices of ``examples`` out of a store.
 
@@ -158,6 +174,7 @@ def collate(store: Sequences, examples: Examples) -> JaggedBatch:
         torch.from_numpy(store.times[rows] // units_a_second(store)),
         torch.from_numpy(offsets),
         {name: torch.from_numpy(store.feature(name)[rows]) for name in store.features},
+        user=torch.from_numpy(examples.user.astype(np.int64)),
     )
 
 

@@ -15,7 +15,7 @@ from usermodel.config import Config
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.events.readers import read_events
 from usermodel.events.splits import LeaveLastOutConfig
-from usermodel.negatives.protocol import NegativesConfig
+from usermodel.negatives.protocol import DrawContext, NegativesConfig
 from usermodel.store.build import build_store
 
 N_ITEMS, N_EVENTS = 12, 40
@@ -60,11 +60,12 @@ def draw(store):
 
     def make(config, seed=0, n=50, device="cpu"):
         torch.manual_seed(0)
-        encoder = TransformerConfig(dim=4, heads=1, hidden=4, layers=1).build(store.n_items)
+        encoder = TransformerConfig(dim=4, heads=1, hidden=4, layers=1).build(store.n_items).to(device)
         sampler = config.build(store, store.split(LeaveLastOutConfig())).to(device)
         sampler.refresh(encoder, store)
         positives = (torch.arange(N_EVENTS) % store.n_items + 1).to(device)
-        context = torch.randn(N_EVENTS, 4).to(device)
+        user = (torch.arange(N_EVENTS) % store.n_users).to(device)
+        context = DrawContext.of(encoder, torch.randn(N_EVENTS, 4).to(device), user)
         generator = torch.Generator(device).manual_seed(seed) if device == "cpu" else None
         return sampler.sample(positives, context, n=n, generator=generator)
 
@@ -105,7 +106,7 @@ def test_without_a_generator_torchs_own_decides(config, store):
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        drawn.append(sampler.sample(torch.arange(1, 6), torch.zeros(5, 4), n=30).ids)
+        drawn.append(sampler.sample(torch.arange(1, 6), DrawContext(torch.zeros(5, 4)), n=30).ids)
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 

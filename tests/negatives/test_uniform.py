@@ -3,13 +3,13 @@ import math
 import pytest
 import torch
 
-from usermodel.negatives.protocol import Negatives
+from usermodel.negatives.protocol import DrawContext, Negatives
 from usermodel.negatives.uniform import Uniform
 
 
 @pytest.mark.parametrize(("shared", "shape"), [(True, (5,)), (False, (3, 5))])
 def test_shape_and_probability(shared, shape):
-    drawn = Uniform(8, shared=shared).sample(torch.tensor([1, 2, 3]), torch.zeros(3, 2), n=5)
+    drawn = Uniform(8, shared=shared).sample(torch.tensor([1, 2, 3]), DrawContext(torch.zeros(3, 2)), n=5)
     assert drawn.ids.shape == shape
     assert drawn.is_shared == shared
     assert drawn.weight is None
@@ -17,12 +17,14 @@ def test_shape_and_probability(shared, shape):
 
 
 def test_no_event_is_no_draw_of_its_own():
-    drawn = Uniform(8, shared=False).sample(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2), n=5)
+    drawn = Uniform(8, shared=False).sample(
+        torch.zeros(0, dtype=torch.int64), DrawContext(torch.zeros(0, 2)), n=5
+    )
     assert drawn.ids.shape == (0, 5)
 
 
 def test_first_and_last_item_are_drawn():
-    ids = Uniform(3).sample(torch.tensor([1]), torch.zeros(1, 2), n=200).ids
+    ids = Uniform(3).sample(torch.tensor([1]), DrawContext(torch.zeros(1, 2)), n=200).ids
     assert ids.unique().tolist() == [1, 2, 3]
 
 

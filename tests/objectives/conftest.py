@@ -19,7 +19,10 @@ def make_batch():
         times = [1_000 + place for history in histories for place in range(len(history))]
         offsets = torch.tensor([0, *(len(history) for history in histories)]).cumsum(0)
         return JaggedBatch(
-            torch.tensor(flat, dtype=torch.int64), torch.tensor(times, dtype=torch.int64), offsets
+            torch.tensor(flat, dtype=torch.int64),
+            torch.tensor(times, dtype=torch.int64),
+            offsets,
+            user=torch.arange(len(histories)) + 100,
         )
 
     return make

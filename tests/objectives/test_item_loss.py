@@ -9,10 +9,11 @@ from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.losses.binary import binary_cross_entropy, gbce_beta
 from usermodel.losses.sampled import sampled_softmax
-from usermodel.negatives.protocol import Negatives, NegativeSampler
+from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler
 from usermodel.negatives.uniform import Uniform
 from usermodel.objectives import item_loss
 from usermodel.objectives.item_loss import AUTO_ITEMS, resolve
+from usermodel.objectives.masked_item import MaskedItemConfig
 from usermodel.objectives.next_item import NextItemConfig
 
 N_ITEMS = 30
@@ -27,7 +28,7 @@ class Fixed(NegativeSampler):
         q = torch.softmax(torch.arange(N_ITEMS + 1) / 10.0, 0)
         self.drawn, self.asked = Negatives(ids, q.log()[ids], weight), []
 
-    def sample(self, positives, context, *, n, generator=None):
+    def sample(self, positives, context, *, n, generator=None, log_q=True):
         self.asked.append((positives, context, n))
         return self.drawn
 
@@ -75,8 +76,12 @@ def test_the_sampler_is_told_targets_and_context_and_gets_no_gradient(encoder, m
     ((positives, context, n),) = sampler.asked
     inputs, target = batch.shifted()
     assert torch.equal(positives, target)
-    assert torch.equal(context, encoder(inputs).events)
-    assert not context.requires_grad
+    assert torch.equal(context.vectors, encoder(inputs).events)
+    assert torch.equal(context.item_vectors(), encoder.item_vectors())
+    assert torch.equal(context.item_vectors(target), encoder.item_vectors(target))
+    assert not context.vectors.requires_grad
+    assert not context.item_vectors().requires_grad
+    assert torch.equal(context.users(), inputs.owner)
     assert n == 4
 
 
@@ -86,6 +91,29 @@ def test_the_default_number_of_negatives_is_256(encoder, make_batch):
     objective(encoder, make_batch([1, 2]))
     assert sampler.asked[0][2] == 256
     assert objective.facts() == {"loss": "sampled-softmax", "n_negatives": 256}
+
+
+@pytest.mark.parametrize("readout", ["last", "mask"])
+def test_hidden_items_are_asked_for_with_their_users(make_batch, readout):
+    """Items of user 100 + u are 10 u + 1 to 10 u + 5, so a target tells whose it is."""
+    torch.manual_seed(0)
+    encoder = TransformerConfig(
+        dim=8, hidden=16, max_history=8, causal=False, mask_token=True, readout=readout
+    ).build(N_ITEMS)
+    sampler, batch = Fixed(SHARED), make_batch(*([10 * user + at for at in range(1, 6)] for user in range(3)))
+    config = MaskedItemConfig(loss="bce", n_negatives=4, last_only=0.5)
+    config.build(encoder, sampler)(encoder, batch)
+    ((positives, context, _),) = sampler.asked
+    assert len(positives) > 2
+    assert torch.equal(context.users(), 100 + positives // 10)
+
+
+def test_a_sampler_that_asks_for_what_nobody_knows_is_told_so():
+    context = DrawContext(torch.zeros(3, 8))
+    with pytest.raises(ConfigError, match="the user of each event"):
+        context.users()
+    with pytest.raises(ConfigError, match="the vectors of items"):
+        context.item_vectors()
 
 
 def test_calibration_changes_gbce_and_zero_is_bce(encoder, make_batch):

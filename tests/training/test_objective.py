@@ -95,8 +95,8 @@ class Following(NegativeSampler):
         self.refreshed += 1
         self.norm = torch.stack([encoder.item_vectors().detach().norm(), torch.rand(())])
 
-    def sample(self, positives, context, *, n, generator=None):
-        drawn = self.inner.sample(positives, context, n=n, generator=generator)
+    def sample(self, positives, context, *, n, generator=None, log_q=True):
+        drawn = self.inner.sample(positives, context, n=n, generator=generator, log_q=log_q)
         assert self.norm[0] > 0
         return drawn
 

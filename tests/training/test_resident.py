@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def same(found, wanted):
-    columns = {"items": "item_index", "times": "timestamps_s", "borders": "offsets"}
+    columns = {"items": "item_index", "times": "timestamps_s", "borders": "offsets", "users": "user"}
     for name in columns.values():
         assert torch.equal(getattr(found, name), getattr(wanted, name))
         assert getattr(found, name).dtype == getattr(wanted, name).dtype

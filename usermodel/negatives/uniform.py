@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from usermodel.events.splits import Split
-from usermodel.negatives.protocol import Negatives, NegativeSampler, NegativesConfig
+from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -36,10 +37,17 @@ class Uniform(NegativeSampler):
         self.n_items, self.shared = n_items, shared
 
     def sample(
-        self, positives: Tensor, context: Tensor, *, n: int, generator: torch.Generator | None = None
+        self,
+        positives: Int64[Tensor, " events"],
+        context: DrawContext,
+        *,
+        n: int,
+        generator: torch.Generator | None = None,
+        log_q: bool = True,
     ) -> Negatives:
         """See `NegativeSampler.sample`."""
-        del context
+        del context, log_q
         shape = (n,) if self.shared else (len(positives), n)
         ids = torch.randint(1, self.n_items + 1, shape, generator=generator, device=positives.device)
-        return Negatives(ids, torch.full(shape, -math.log(self.n_items), device=positives.device))
+        # One number, seen as many: at a million draws, filling a table would cost as much as drawing.
+        return Negatives(ids, torch.full((), -math.log(self.n_items), device=ids.device).expand(shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from usermodel.encoders.protocol import EncoderModule
@@ -12,7 +13,7 @@ from usermodel.errors import ConfigError
 from usermodel.losses.binary import binary_cross_entropy, gbce_beta
 from usermodel.losses.sampled import sampled_softmax
 from usermodel.losses.softmax import full_softmax
-from usermodel.negatives.protocol import NegativeSampler
+from usermodel.negatives.protocol import DrawContext, NegativeSampler
 
 LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce"]
 #: Items up to which ``auto`` takes the full softmax. There it takes about 25 times as long as 256 shared negatives on two
@@ -65,11 +66,19 @@ class ItemLoss(nn.Module):
         """What is computed, for the run's manifest."""
         return {"loss": self.name} | ({} if self.negatives is None else {"n_negatives": self.n})
 
-    def forward(self, encoder: EncoderModule, events: Tensor, target: Tensor) -> Tensor:
-        """Mean loss of event vectors ``[targets, dim]`` and their targets, item indices ``[targets]``."""
+    def forward(
+        self,
+        encoder: EncoderModule,
+        events: Float[Tensor, "targets dim"],
+        target: Int64[Tensor, " targets"],
+        user: Int64[Tensor, " targets"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Mean loss of event vectors and their targets, item indices; ``user`` is for samplers that look at it."""
         if self.negatives is None:
             return full_softmax(events, encoder.item_vectors(), target - 1)
-        drawn = self.negatives.sample(target, events.detach(), n=self.n)
+        corrected = self.name == "sampled-softmax"
+        context = DrawContext.of(encoder, events, user)
+        drawn = self.negatives.sample(target, context, n=self.n, log_q=corrected)
         # Only the rows that take part, unless that is most of the table anyway.
         if drawn.ids.numel() + len(target) < encoder.n_items:
             both = torch.cat([target, drawn.ids.flatten()])
@@ -78,7 +87,8 @@ class ItemLoss(nn.Module):
             target = place[: len(target)]
         else:
             items, target, ids = encoder.item_vectors(), target - 1, drawn.ids - 1
-        if self.name == "sampled-softmax":
+        if corrected:
+            assert drawn.log_q is not None
             return sampled_softmax(events, items, target, ids, drawn.log_q, drawn.weight)
         return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=self.beta)
 

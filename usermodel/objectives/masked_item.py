@@ -100,36 +100,40 @@ class MaskedItem(Objective):
         chosen = (drawn < self.last_only) & (batch.lengths > 1)
         owner = batch.user_of_event
         last = chosen[owner] & (batch.position == batch.lengths[owner] - 1)
-        vectors, target = (self._at_masks if encoder.reads_mask else self._read_out)(
+        vectors, target, user = (self._at_masks if encoder.reads_mask else self._read_out)(
             encoder, batch, chosen, last
         )
-        loss = self._loss(encoder, vectors, target)
+        loss = self._loss(encoder, vectors, target, user)
         return ObjectiveOutput(loss, len(target), {self.loss.name: loss.detach()})
 
     def _read_out(
         self, encoder: EncoderModule, batch: JaggedBatch, chosen: Tensor, last: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Vectors and targets, where the user's vector is that of the events."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Vectors, targets and whose they are, where the user's vector is that of the events."""
         inputs = self.mask.applied(batch.select(~last).latest(encoder.max_history), ~chosen)
         encoded, hidden = encoder(inputs), inputs.masked
         assert hidden is not None
         vectors = torch.cat([encoded.events[hidden], encoded.users[chosen]])
-        return vectors, torch.cat([inputs.item_index[hidden], batch.item_index[last]])
+        target, owner = torch.cat([inputs.item_index[hidden], batch.item_index[last]]), inputs.owner
+        if owner is None or batch.user is None:
+            return vectors, target, None
+        return vectors, target, torch.cat([owner[hidden], batch.user[chosen]])
 
     def _at_masks(
         self, encoder: EncoderModule, batch: JaggedBatch, chosen: Tensor, last: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The same, where it is that of a mask behind them: the last event takes the place of the mask, all of it hidden."""
         owner = batch.user_of_event
         kept = batch.position >= (batch.lengths - encoder.max_history - chosen.long())[owner]
         inputs = self.mask.applied(hide_all_of(batch, last).select(kept), ~chosen)
         hidden = inputs.masked
         assert hidden is not None
-        return encoder.events(inputs)[hidden], inputs.item_index[hidden]
+        whose = None if inputs.owner is None else inputs.owner[hidden]
+        return encoder.events(inputs)[hidden], inputs.item_index[hidden], whose
 
-    def _loss(self, encoder: EncoderModule, vectors: Tensor, target: Tensor) -> Tensor:
+    def _loss(self, encoder: EncoderModule, vectors: Tensor, target: Tensor, user: Tensor | None) -> Tensor:
         if self.bias is None:
-            loss: Tensor = self.loss(encoder, vectors, target)
+            loss: Tensor = self.loss(encoder, vectors, target, user)
             return loss
         # One number more on both sides: 1 for the vector, the bias for the item.
         ones = vectors.new_ones(len(vectors), 1)

@@ -85,5 +85,5 @@ class NextItem(Objective):
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Mean over all positions of the batch."""
         inputs, target = batch.shifted()
-        loss = self.loss(encoder, encoder(inputs).events, target)
+        loss = self.loss(encoder, encoder(inputs).events, target, inputs.owner)
         return ObjectiveOutput(loss, len(target), {self.loss.name: loss.detach()})

@@ -41,13 +41,15 @@ class Resident:
         """What `usermodel.batch.collate` makes of the same store, on the device."""
         device, offsets = self.items.device, examples.offsets
         n_events = int(offsets[-1])
-        # One transfer for both: row of the first event minus its place in the batch, and the borders.
-        sent = torch.from_numpy(np.concatenate([examples.start - offsets[:-1], offsets])).to(device)
-        shift, borders = sent[: len(examples)], sent[len(examples) :]
+        # One transfer for all: row of the first event minus its place in the batch, the users, and the borders.
+        together = np.concatenate([examples.start - offsets[:-1], examples.user, offsets])
+        shift, user, borders = (
+            torch.from_numpy(together).to(device).tensor_split([len(examples), 2 * len(examples)])
+        )
         rows = torch.repeat_interleave(shift, borders.diff(), output_size=n_events)
         rows += torch.arange(n_events, device=device)
         features = {name: column[rows] for name, column in self.features.items()}
-        return JaggedBatch(self.items[rows].long(), self.times[rows], borders, features)
+        return JaggedBatch(self.items[rows].long(), self.times[rows], borders, features, user=user)
 
 
 def reader(store: SequenceStore, device: torch.device) -> Callable[[Examples], JaggedBatch]:
