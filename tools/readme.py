@@ -30,21 +30,22 @@ def _user_attributes() -> list[str]:
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("user_attribute_*.json"))]
     if not found:
         return []
-    variants = list(dict.fromkeys(name for one in found for name in one["pretrain_seconds"]))
-    first = found[0]
-    head = f"**User attributes**: AUC of a linear probe on frozen vectors, cross-validated over users, mean ± 95 % interval over {first['seeds']} "
-    head += f"pretraining seeds; every objective with {first['steps']} optimiser steps, stages included ({first['hardware']}). "
+    # Ablations have a comma, and a table of their own.
+    known = dict.fromkeys(run["variant"] for one in found for run in one["cells"])
+    variants = [name for name in known if "," not in name]
+    head = "**User attributes**: AUC of a linear probe on frozen vectors, cross-validated over users, mean ± 95 % interval over 5 "
+    head += "pretraining seeds; within a line all objectives have the same number of optimiser steps, stages included. "
     head += "Commands: `make proof-user-attribute`; what is held equal is said in `benchmarks/quality/user_attribute.py`."
     rows = [
-        f"| {one['data']} | {name.removesuffix('/auc')} | {one['scores'][name.replace('/auc', '/n')]:,} | "
+        f"| {one['data']} | {one['steps']} | {name.removesuffix('/auc')} | {one['scores'][name.replace('/auc', '/n')]:,} | "
         + " | ".join(_mean(scores.get(variant)) for variant in variants)
         + " |"
         for one in found
         for name, scores in one["scores"].items()
         if name.endswith("/auc")
     ]
-    names = " | ".join(["data", "attribute", "users", *variants])
-    return ["\n".join([head, "", f"| {names} |", "|---" * (len(variants) + 3) + "|", *rows])]
+    names = " | ".join(["data", "steps", "attribute", "users", *variants])
+    return ["\n".join([head, "", f"| {names} |", "|---" * (len(variants) + 4) + "|", *rows])]
 
 
 def _mean(score: dict[str, Any] | None) -> str:

@@ -6,7 +6,8 @@ Every variant is the recipe of its name, cut to the same number of optimiser ste
 history and learning rate; what runs in stages shares the steps among them. Nothing is tuned, and labels are only seen by the
 probe, which is cross-validated over users with the same parts for all (`usermodel.tasks.user_attribute`). Data:
 $USERMODEL_DATA_DIR, or the simulator. Writes one JSON object: for each label, metric and variant the scores of the seeds, their
-mean and 95 % interval (Student's t), and the mean of the paired differences to ``--reference``, with its interval.
+mean and 95 % interval (Student's t), and the mean of the paired differences to ``--reference``, with its interval. The object is
+written after every run, and what it holds already is not run again: a long proof may be stopped and go on, and be extended.
 """
 
 from __future__ import annotations
@@ -159,18 +160,18 @@ def cell(data: str, path: str, variant: str, seed: int, steps: int) -> dict[str,
 def summarise(cells: list[dict[str, Any]], data: str, reference: str) -> dict[str, Any]:
     """For each label and metric: every variant, and how far the reference is above it, seed by seed."""
     found: dict[str, Any] = {}
-    by = {(one["variant"], one["seed"]): one["scores"] for one in cells}
-    seeds = sorted({one["seed"] for one in cells})
-    variants = list(dict.fromkeys(one["variant"] for one in cells))
+    by: dict[str, dict[int, dict[str, float]]] = {}
+    for one in cells:
+        by.setdefault(one["variant"], {})[one["seed"]] = one["scores"]
     for label in DATA[data][1]:
         for metric in METRICS:
             name = f"{label}/{metric}"
             rows = {}
-            for variant in variants:
-                values = [by[variant, seed][name] for seed in seeds]
-                rows[variant] = interval(values) | {"seeds": values}
-                if variant != reference and reference in variants:
-                    above = [by[reference, seed][name] - by[variant, seed][name] for seed in seeds]
+            for variant, seeds in by.items():
+                rows[variant] = interval([scores[name] for scores in seeds.values()])
+                both = [seed for seed in seeds if seed in by.get(reference, {})]
+                if variant != reference and both:
+                    above = [by[reference][seed][name] - seeds[seed][name] for seed in both]
                     rows[variant][f"{reference} minus this"] = interval(above)
             found[name] = rows
         found[f"{label}/majority"] = cells[0]["scores"][f"{label}/majority"]
@@ -194,41 +195,61 @@ def main() -> None:
     arguments = parser.parse_args()
     data, variants = arguments.data, list(VARIANTS | (ABLATIONS if arguments.ablations else {}))
     variants = arguments.only or variants
-    started, cells = time.monotonic(), []
+    cells = before(arguments.out, {"data": data, "steps": arguments.steps, "settings": SETTINGS})
     with tempfile.TemporaryDirectory() as name:
         store = make_store(data, Path(name))
-        todo = [(variant, seed) for seed in range(arguments.seeds) for variant in variants]
+        there = {(one["variant"], one["seed"]) for one in cells}
+        asked = [(variant, seed) for seed in range(arguments.seeds) for variant in variants]
+        todo = [one for one in asked if one not in there]
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(arguments.jobs, mp_context=spawn) as pool:
             waiting = [pool.submit(cell, data, str(store.path), *one, arguments.steps) for one in todo]
             for number, done in enumerate(as_completed(waiting), start=1):
-                cells.append(done.result())
-                one = cells[-1]
+                one = done.result()
+                cells.append(one)
+                write(arguments, cells)
                 first = f"{DATA[data][1][0]}/auc"
                 print(
                     f"{number}/{len(todo)} {one['variant']}, seed {one['seed']}: {one['seconds']} s, "
                     f"{first} {one['scores'][first]:.4f}",
                     flush=True,
                 )
-    cells.sort(key=lambda one: (variants.index(one["variant"]), one["seed"]))
+    for name, rows in json.loads(arguments.out.read_text())["scores"].items():
+        if isinstance(rows, dict):
+            print(name, {variant: round(row["mean"], 4) for variant, row in rows.items()})
+
+
+def before(out: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that a result holds already; none where there is no result."""
+    if not out.exists():
+        return []
+    old = json.loads(out.read_text())
+    for key, value in facts.items():
+        if old[key] != value:
+            raise SystemExit(
+                f"{out}: expected {key}={value}, found {old[key]}; delete it, or name another --out"
+            )
+    cells: list[dict[str, Any]] = old["cells"]
+    return cells
+
+
+def write(arguments: argparse.Namespace, cells: list[dict[str, Any]]) -> None:
+    """Write what is known so far, whole or not at all."""
+    order = list(VARIANTS | ABLATIONS)
+    cells.sort(key=lambda one: (order.index(one["variant"]), one["seed"]))
     result = {
         "command": shlex.join(["python", "benchmarks/quality/user_attribute.py", *sys.argv[1:]]),
-        "data": data,
+        "data": arguments.data,
         "steps": arguments.steps,
-        "seeds": arguments.seeds,
         "settings": SETTINGS,
-        "scores": summarise(cells, data, arguments.reference),
-        "pretrain_seconds": {
-            variant: [one["seconds"] for one in cells if one["variant"] == variant] for variant in variants
-        },
-        "total_seconds": round(time.monotonic() - started),
+        "scores": summarise(cells, arguments.data, arguments.reference),
+        "cells": cells,
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.jobs} runs at once of 1 thread each",
         "versions": {"usermodel": um.__version__, "torch": torch.__version__},
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    for name, rows in result["scores"].items():
-        if isinstance(rows, dict):
-            print(name, {variant: round(row["mean"], 4) for variant, row in rows.items()})
+    draft = arguments.out.with_suffix(".draft")
+    draft.write_text(json.dumps(result, indent=1) + "\n")
+    draft.replace(arguments.out)
 
 
 if __name__ == "__main__":
