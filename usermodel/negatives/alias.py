@@ -65,7 +65,9 @@ class AliasTable(nn.Module):
         return ids
 
 
-def alias_table(weight: Float64[ndarray, " items"]) -> tuple[Float64[ndarray, " items"], Int64[ndarray, " items"]]:
+def alias_table(
+    weight: Float64[ndarray, " items"],
+) -> tuple[Float64[ndarray, " items"], Int64[ndarray, " items"]]:
     """For each slot the share of its own item, and the other item; positions from 0.
 
     A heavy item fills the lights in order until what is left of it is no more than a slot, and the next heavy fills up that.
@@ -74,7 +76,7 @@ def alias_table(weight: Float64[ndarray, " items"]) -> tuple[Float64[ndarray, " 
     mass = weight * (len(weight) / weight.sum())
     accept, alias = np.minimum(mass, 1.0), np.arange(len(mass))
     light, heavy = np.flatnonzero(mass < 1), np.flatnonzero(mass >= 1)
-    if not len(light):
+    if not len(light) or not len(heavy):  # all alike, up to rounding
         return accept, alias
     lack, excess = np.cumsum(1 - mass[light]), np.cumsum(mass[heavy] - 1)
     before = np.concatenate([[0.0], lack[:-1]])

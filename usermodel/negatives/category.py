@@ -117,7 +117,9 @@ def read_categories(store: SequenceStore, column: str) -> Int64[ndarray, " items
     kind = table[column].dtype
     if not (kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)):
         do = "Name a column of text, booleans or whole numbers."
-        raise DataError(f"{where}: column {column!r}", expected="categories", found=f"values of {kind}", do=do)
+        raise DataError(
+            f"{where}: column {column!r}", expected="categories", found=f"values of {kind}", do=do
+        )
     found_at = table.filter(pl.col(column).is_not_null() & (pl.col(column).cast(pl.String) != ""))
     category = np.zeros(store.n_items, dtype=np.int64)
     category[found_at[ITEM_INDEX].to_numpy() - 1] = found_at[column].rank("dense").to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 import numpy as np
@@ -70,12 +71,12 @@ class InBatch(KnownLaw):
         super().__init__()
         assert (counts is None) != (streaming is None), "either counts or an estimate"
         self.streaming = streaming
-        self.least = 0.0
+        self.least = -math.inf
         if counts is not None:
             # Entry 0 is padding. What has no training event is no target of training.
             with np.errstate(divide="ignore"):
                 log_q = np.log(np.concatenate([[0.0], counts]) / max(counts.sum(), 1))
-            self.least = float(-np.log(max(counts.sum(), 1)))
+            self.least = -math.log(max(counts.sum(), 1))
             self.register_buffer("log_q", torch.from_numpy(log_q).float(), persistent=False)
 
     def sample(

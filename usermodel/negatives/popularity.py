@@ -46,7 +46,9 @@ class Popularity(KnownLaw):
 
     log_q: Tensor
 
-    def __init__(self, counts: Float64[ndarray, " items"], *, alpha: float = 0.75, shared: bool = True) -> None:
+    def __init__(
+        self, counts: Float64[ndarray, " items"], *, alpha: float = 0.75, shared: bool = True
+    ) -> None:
         super().__init__()
         self.shared = shared
         weight = np.maximum(counts, 1.0) ** alpha
