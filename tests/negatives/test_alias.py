@@ -61,6 +61,7 @@ def test_chunks_are_drawn_one_after_the_other(monkeypatch):
     """As many words for each, from one generator; the last chunk is shorter."""
     table = AliasTable(np.array([1.0, 2.0, 3.0]))
     monkeypatch.setattr("usermodel.negatives.alias._CHUNK", 16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     generators = [torch.Generator().manual_seed(0) for _ in range(2)]
     whole = table.draw((10, 4), generators[0])
     parts = [table.draw((n,), generators[1]) for n in (16, 16, 8)]

@@ -15,7 +15,8 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 
-#: Draws at once on a processor: what they pass through stays in the cache of a core. Elsewhere nothing is gained.
+#: Draws at once for each thread of a processor: what they pass through stays in the cache of its core, and torch cuts work
+#: into parts of this size. Elsewhere nothing is gained.
 _CHUNK: Final = 1 << 15
 _LOWER: Final = (1 << 32) - 1
 
@@ -49,7 +50,7 @@ class AliasTable(nn.Module):
         """Independent draws, on the device of the table."""
         ids = torch.empty(shape, dtype=torch.int64, device=self.rows.device)
         n = max(ids.numel(), 1)
-        step = min(n, _CHUNK) if ids.device.type == "cpu" else n
+        step = min(n, _CHUNK * torch.get_num_threads()) if ids.device.type == "cpu" else n
         work = torch.empty((3, step), dtype=torch.int64, device=ids.device)
         # floor((word + 2^31) n / 2^32) + 1 for a signed word, without overflow below 2^32 items.
         first = torch.full((), self.n_items * 2**31 + 2**32, device=ids.device)
