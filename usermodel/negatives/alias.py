@@ -54,7 +54,7 @@ class AliasTable(nn.Module):
         work = torch.empty((3, step), dtype=torch.int64, device=ids.device)
         # floor((word + 2^31) n / 2^32) + 1 for a signed word, without overflow below 2^32 items.
         first = torch.full((), self.n_items * 2**31 + 2**32, device=ids.device)
-        for part in ids.view(-1).split(step):
+        for part in torch.split(ids.view(-1), step):
             word, row, alias = work[:, : len(part)]
             word.random_(-(1 << 63), None, generator=generator)
             torch.bitwise_right_shift(word, 32, out=part)

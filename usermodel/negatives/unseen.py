@@ -123,4 +123,5 @@ def _whole(weight: Float64[ndarray, " items"], n_users: int) -> Int64[ndarray, "
         return np.ones(len(weight), dtype=np.int64)
     # A user's number and a point share 63 bits.
     bits = min(_BITS, 61 - n_users.bit_length())
-    return np.maximum(np.round(weight * (2.0**bits / weight.sum())), 1).astype(np.int64)
+    whole: ndarray = np.maximum(np.round(weight * (2.0**bits / weight.sum())), 1).astype(np.int64)
+    return whole
