@@ -89,3 +89,9 @@ def test_a_recipe_keeps_and_changes_its_parts():
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     changed = recipe.override({"negatives.parts.1.alpha": 0.25})
     assert changed.negatives.parts[1] == PopularityConfig(alpha=0.25)
+
+
+def test_a_batch_without_targets_may_leave_nothing_to_mix():
+    none = torch.zeros(0, dtype=torch.int64)
+    drawn = Mixed([InBatch(COUNTS)], [1.0]).sample(none, CONTEXT, n=4)
+    assert drawn.ids.shape == drawn.log_q.shape == (0,)

@@ -84,6 +84,7 @@ class Category(KnownLaw):
     ) -> Negatives:
         """See `NegativeSampler.sample`; never shared."""
         shape, device = (len(positives), n), positives.device
+        # To 24 bits: the share is met to within 2^-24.
         own = torch.rand(shape, generator=generator, device=device) < self.share
         category = self.category[positives][:, None]
         first = self.start[category] * own

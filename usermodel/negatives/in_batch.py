@@ -54,7 +54,7 @@ class InBatch(KnownLaw):
     makes them: targets of one user stand in one batch, so that they are not quite independent draws. Next-item training never
     has a user's first event as a target, which the counts include; the streaming estimate sees targets alone.
 
-    Source: GRU4Rec (Hidasi et al. 2016, section 3.2) for the negatives; Yi et al. 2019 for their correction. The
+    Source: GRU4Rec (Hidasi et al. 2016) for the negatives; Yi et al. 2019 for their correction. The
     target itself is not corrected, as Khrylchenko et al. 2025 ask: see `usermodel.losses.sampled`.
 
     Args:

@@ -61,7 +61,7 @@ class Mixed(NegativeSampler):
     came from. A part that draws from the batch may have fewer than its share, and ``n`` is less by as many; the law of a
     mixture depends on that, so that mixtures cannot be mixed.
 
-    Source: Yang et al. 2020, "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations", section 3.4.
+    Source: Yang et al. 2020, "Mixed Negative Sampling for Learning Two-tower Neural Networks in Recommendations".
 
     Args:
         parts: The samplers.
@@ -128,6 +128,7 @@ def _log_mixture(
     context: DrawContext,
 ) -> Tensor:
     logs = [
-        part.log_q_of(ids, positives, context) + math.log(share) for part, share in shares.items() if share
+        part.log_q_of(ids, positives, context) + (math.log(share) if share else -math.inf)
+        for part, share in shares.items()
     ]
     return torch.stack(logs).logsumexp(0)

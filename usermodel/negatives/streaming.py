@@ -17,7 +17,8 @@ class GapFrequencies(nn.Module):
     gap of an item that has not come yet is taken to be the number of items, and the first one counts from the beginning of the
     stream.
 
-    Arrays and position are part of checkpoints.
+    Arrays and position are part of checkpoints. Where several processes train, each estimates from its own part of the batches, and a
+    resumed run goes on with what the first one knew.
 
     Args:
         n_items: Items 1 to n_items.
