@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 
@@ -64,6 +64,11 @@ class AliasTable(nn.Module):
             torch.bitwise_and(row, _LOWER, out=alias).sub_(word.bitwise_and_(_LOWER)).bitwise_right_shift_(63)
             part.add_(row.bitwise_right_shift_(32).bitwise_and_(alias))
         return ids
+
+
+def look_up(table: Shaped[Tensor, " rows"], index: Int64[Tensor, "*shape"]) -> Tensor:
+    """``table[index]``, in a third of the time on a processor."""
+    return table.index_select(0, index.flatten()).view(index.shape)
 
 
 def alias_table(

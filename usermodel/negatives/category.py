@@ -14,6 +14,7 @@ from torch import Tensor
 
 from usermodel.errors import DataError, nearest
 from usermodel.events.splits import Split
+from usermodel.negatives.alias import look_up
 from usermodel.negatives.protocol import DrawContext, KnownLaw, Negatives, NegativesConfig
 from usermodel.schema import ITEM
 from usermodel.store.sequence_store import SequenceStore
@@ -91,7 +92,7 @@ class Category(KnownLaw):
         among = torch.where(own, self.size[category], len(self.members))
         # Words of 63 bits modulo a size: no item is off by more than size / 2^63 of its probability.
         word = torch.empty(shape, dtype=torch.int64, device=device).random_(generator=generator)
-        ids = self.members[word.remainder_(among).add_(first)]
+        ids = look_up(self.members, word.remainder_(among).add_(first))
         return Negatives(ids, self.log_q_of(ids, positives, context) if log_q else None)
 
     def log_q_of(
@@ -100,7 +101,7 @@ class Category(KnownLaw):
         """See `KnownLaw.log_q_of`."""
         del context
         wanted = self.category[positives][:, None]
-        return torch.where(self.category[ids] == wanted, self.log_same[wanted], self.log_other)
+        return torch.where(look_up(self.category, ids) == wanted, self.log_same[wanted], self.log_other)
 
 
 def read_categories(store: SequenceStore, column: str) -> Int64[ndarray, " items"]:

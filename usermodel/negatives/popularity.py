@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from usermodel.events.splits import Split
-from usermodel.negatives.alias import AliasTable
+from usermodel.negatives.alias import AliasTable, look_up
 from usermodel.negatives.protocol import DrawContext, KnownLaw, Negatives, NegativesConfig
 from usermodel.store.sequence_store import SequenceStore
 
@@ -75,4 +75,4 @@ class Popularity(KnownLaw):
     ) -> Tensor:
         """See `KnownLaw.log_q_of`."""
         del positives, context
-        return self.log_q.index_select(0, ids.flatten()).view(ids.shape)
+        return look_up(self.log_q, ids)

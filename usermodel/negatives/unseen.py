@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from usermodel.events.splits import Split
+from usermodel.negatives.alias import look_up
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
 from usermodel.store.sequence_store import SequenceStore
 
@@ -111,9 +112,9 @@ class Unseen(NegativeSampler):
         point = torch.empty((len(positives), n), dtype=torch.int64, device=positives.device)
         point = point.random_(generator=generator).remainder_(self.left[user])
         place = torch.searchsorted(self.before, point + user * self.stride, right=True)
-        point += self.seen_mass[place] - self.seen_mass[self.start[user]]
+        point += look_up(self.seen_mass, place) - self.seen_mass[self.start[user]]
         index = point if self.all_alike else torch.searchsorted(self.until, point, right=True)
-        chance = self.log_weight[index] - self.log_left[user] if log_q else None
+        chance = look_up(self.log_weight, index) - self.log_left[user] if log_q else None
         return Negatives(index + 1, chance)
 
 
