@@ -50,23 +50,19 @@ def test_a_word_chooses_slot_and_item_as_whole_numbers_do(monkeypatch, word):
     """The arithmetic in place, beside Python's own numbers; the ends of the range among them."""
     weight = np.array([0.1, 0.1, 1.4, 2.4, 1.0])
     accept, alias = alias_table(weight)
-    monkeypatch.setattr(torch.Tensor, "random_", lambda self, *_, **__: self.fill_(word))
+    monkeypatch.setattr("usermodel.negatives.alias._Words.next", lambda _, n: torch.full((n,), word))
     drawn = AliasTable(weight).draw((3,), None)
     slot = ((word >> 32) + 2**31) * len(weight) >> 32
     own = (word & 0xFFFFFFFF) / 2**32 < accept[slot]
     assert drawn.tolist() == [(slot if own else alias[slot]) + 1] * 3
 
 
-def test_chunks_are_drawn_one_after_the_other(monkeypatch):
-    """As many words for each, from one generator; the last chunk is shorter."""
+def test_chunks_change_nothing(monkeypatch):
+    """The words follow each other, whatever is taken at once; the last chunk is shorter."""
     table = AliasTable(np.array([1.0, 2.0, 3.0]))
+    whole = table.draw((10, 4), torch.Generator().manual_seed(0))
     monkeypatch.setattr("usermodel.negatives.alias._CHUNK", 16)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
-    whole = table.draw((10, 4), generators[0])
-    parts = [table.draw((n,), generators[1]) for n in (16, 16, 8)]
-    assert torch.equal(whole.flatten(), torch.cat(parts))
-    assert not torch.equal(parts[0], parts[1])
+    assert torch.equal(whole, table.draw((10, 4), torch.Generator().manual_seed(0)))
 
 
 def test_an_item_of_no_weight_is_never_drawn_and_one_of_all_weight_always():
