@@ -16,7 +16,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 #: Draws at once on a processor: what they pass through stays in the cache of a core. Up to this size torch starts no further
-#: thread: the steps are so short that threads which wait for each other on a busy machine cost a hundred times what they save.
+#: thread: the steps are so short that threads which wait for each other on a busy machine cost far more than they save.
 _CHUNK: Final = 1 << 15
 _LOWER: Final = (1 << 32) - 1
 
@@ -60,7 +60,7 @@ class AliasTable(nn.Module):
             torch.bitwise_right_shift(word, 32, out=part)
             torch.add(first, part, alpha=self.n_items, out=part).bitwise_right_shift_(32)
             torch.index_select(self.rows, 0, part, out=row)
-            # All bits set where the fraction is beyond the border. Masks cost a fraction of what `torch.where` does.
+            # All bits set where the fraction is beyond the border. Masks cost less than `torch.where`.
             torch.bitwise_and(row, _LOWER, out=alias).sub_(word.bitwise_and_(_LOWER)).bitwise_right_shift_(63)
             part.add_(row.bitwise_right_shift_(32).bitwise_and_(alias))
         return ids
@@ -69,8 +69,8 @@ class AliasTable(nn.Module):
 class _Words:
     """Random words of 64 bits, signed.
 
-    On a processor they come from SFC64 (Doty-Humphrey 2013, in numpy), in half the time of torch's Mersenne twister, which
-    chooses its seed.
+    On a processor they come from SFC64 (Doty-Humphrey 2013, in numpy), which is faster than torch's Mersenne twister; that one
+    chooses the seed.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator | None) -> None:
@@ -89,7 +89,7 @@ class _Words:
 
 
 def look_up(table: Shaped[Tensor, " rows"], index: Int64[Tensor, "*shape"]) -> Tensor:
-    """``table[index]``, in a third of the time on a processor."""
+    """``table[index]``, which is slower on a processor."""
     return table.index_select(0, index.flatten()).view(index.shape)
 
 
