@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute bench-objectives gpu-proof clean help
+.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute proof-log-q bench-objectives bench-negatives gpu-proof clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, bench-objectives, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, proof-log-q, bench-objectives, bench-negatives, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -76,6 +76,14 @@ proof-user-attribute: $(VENV)/.installed
 	  --out benchmarks/results/user_attribute_simulator.json
 	$(BIN)/python benchmarks/quality/user_attribute.py --data movielens-1m --steps 400 --ablations \
 	  --out benchmarks/results/user_attribute_movielens-1m.json
+
+# The gradient of the sampled softmax beside that of the full one, with log q and without it; seconds.
+proof-log-q: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/log_q.py --out benchmarks/results/log_q.json
+
+# Draws of negatives beside numpy, and beside RecBole where make peers has built it; a minute on an idle machine.
+bench-negatives: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed/negatives.py --json benchmarks/results/negatives.json
 
 # Seconds of an epoch with each recipe; 10 minutes.
 bench-objectives: $(VENV)/.installed

@@ -41,7 +41,8 @@ def sampled_softmax(
     Returns:
         The mean over rows; 0 with zero gradient when there is no row.
     """
-    correction = -log_q - math.log(ids.shape[-1])
+    # No draw at all, where there is no row either.
+    correction = -log_q - math.log(max(ids.shape[-1], 1))
     if weight is not None:
         correction = correction + weight.log()
     return mean_over_rows(_rule, events, items, target, ids, correction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int64
@@ -107,14 +107,15 @@ def _missing(what: str, field: str) -> ConfigError:
 class NegativeSampler(nn.Module, ABC):
     """Draws negatives.
 
-    A module, so that tables of a sampler are buffers: they follow the encoder to its device and are part of checkpoints.
+    A module, so that tables of a sampler are buffers: they follow the encoder to its device. What training changes is part
+    of checkpoints; what store and split decide need not be (``persistent=False``).
 
     Attributes:
         from_batch: Whether it draws from the positives themselves: then ``log_q`` is the probability over batches as
-            training makes them, not over draws from one batch.
+            training makes them, not over draws from one batch, and there may be fewer draws than were asked for.
     """
 
-    from_batch: ClassVar[bool] = False
+    from_batch: bool = False
 
     @abstractmethod
     def sample(
@@ -142,6 +143,22 @@ class NegativeSampler(nn.Module, ABC):
         What it computes must be kept in buffers, so that a resumed epoch goes on with the same.
         """
         del encoder, store
+
+
+class KnownLaw(NegativeSampler):
+    """A sampler that can say of any item how likely it is to draw it, which is what a mixture asks."""
+
+    @abstractmethod
+    def log_q_of(
+        self, ids: Int64[Tensor, "*rows n"], positives: Int64[Tensor, " events"], context: DrawContext
+    ) -> Float[Tensor, "*rows n"]:
+        """Log of the probability that one draw gives each of some items; -inf for what is never drawn.
+
+        Args:
+            ids: Items, ``[n]`` where the law is the same for all events, else ``[events, n]``.
+            positives: As in `sample`.
+            context: As in `sample`.
+        """
 
 
 class NegativesConfig(Config):

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from usermodel.events.splits import Split
-from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
+from usermodel.negatives.protocol import DrawContext, KnownLaw, Negatives, NegativesConfig
 from usermodel.store.sequence_store import SequenceStore
 
 
@@ -29,7 +29,7 @@ class UniformConfig(NegativesConfig):
         return Uniform(store.n_items, shared=self.shared)
 
 
-class Uniform(NegativeSampler):
+class Uniform(KnownLaw):
     """``q(item) = 1 / n_items``."""
 
     def __init__(self, n_items: int, *, shared: bool = True) -> None:
@@ -46,8 +46,15 @@ class Uniform(NegativeSampler):
         log_q: bool = True,
     ) -> Negatives:
         """See `NegativeSampler.sample`."""
-        del context, log_q
+        del log_q
         shape = (n,) if self.shared else (len(positives), n)
         ids = torch.randint(1, self.n_items + 1, shape, generator=generator, device=positives.device)
+        return Negatives(ids, self.log_q_of(ids, positives, context))
+
+    def log_q_of(
+        self, ids: Int64[Tensor, "*rows n"], positives: Int64[Tensor, " events"], context: DrawContext
+    ) -> Tensor:
+        """See `KnownLaw.log_q_of`."""
+        del positives, context
         # One number, seen as many: at a million draws, filling a table would cost as much as drawing.
-        return Negatives(ids, torch.full((), -math.log(self.n_items), device=ids.device).expand(shape))
+        return torch.full((), -math.log(self.n_items), device=ids.device).expand(ids.shape)

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usermodel.negatives.alias import AliasTable, alias_table
+
+
+def masses(accept, alias):
+    """Probability of each item, slot by slot."""
+    total = [0.0] * len(accept)
+    for slot, (share, other) in enumerate(zip(accept, alias, strict=True)):
+        total[slot] += share / len(accept)
+        total[other] += (1 - share) / len(accept)
+    return total
+
+
+def test_by_hand():
+    """Masses 0.4, 0.8, 1.8 of a slot: the third fills the first, and the second from what is left of it."""
+    accept, alias = alias_table(np.array([0.4, 0.8, 1.8]))
+    np.testing.assert_allclose(accept, [0.4, 0.8, 1.0])
+    assert alias[:2].tolist() == [2, 2]
+
+
+def test_a_heavy_that_gave_too_much_is_filled_by_the_next():
+    """Masses 0.1, 0.1, 1.4, 2.4: the third gives 0.9, which leaves 0.5 of its slot; the fourth fills that."""
+    accept, alias = alias_table(np.array([0.1, 0.1, 1.4, 2.4]))
+    np.testing.assert_allclose(accept, [0.1, 0.1, 0.5, 1.0])
+    assert alias.tolist() == [2, 3, 3, 3]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30).filter(lambda w: sum(w) > 1e-3))
+def test_the_slots_hold_the_masses_of_the_items(weight):
+    accept, alias = alias_table(np.array(weight))
+    assert ((accept >= 0) & (accept <= 1)).all()
+    np.testing.assert_allclose(masses(accept, alias), np.array(weight) / sum(weight), atol=1e-12)
+
+
+def test_a_skewed_table_of_many_items():
+    weight = 1.0 / np.arange(1, 200_001)
+    accept, alias = alias_table(weight)
+    mass = (accept + np.bincount(alias, 1 - accept, minlength=len(weight))) / len(weight)
+    np.testing.assert_allclose(mass, weight / weight.sum(), atol=2.0**-32 / len(weight))
+
+
+@pytest.mark.parametrize("word", [-(1 << 63), -1, 0, 12345 << 30, (1 << 63) - 1])
+def test_a_word_chooses_slot_and_item_as_whole_numbers_do(monkeypatch, word):
+    """The arithmetic in place, beside Python's own numbers; the ends of the range among them."""
+    weight = np.array([0.1, 0.1, 1.4, 2.4, 1.0])
+    accept, alias = alias_table(weight)
+    monkeypatch.setattr("usermodel.negatives.alias._Words.next", lambda _, n: torch.full((n,), word))
+    drawn = AliasTable(weight).draw((3,), None)
+    slot = ((word >> 32) + 2**31) * len(weight) >> 32
+    own = (word & 0xFFFFFFFF) / 2**32 < accept[slot]
+    assert drawn.tolist() == [(slot if own else alias[slot]) + 1] * 3
+
+
+def test_chunks_change_nothing(monkeypatch):
+    """The words follow each other, whatever is taken at once; the last chunk is shorter."""
+    table = AliasTable(np.array([1.0, 2.0, 3.0]))
+    whole = table.draw((10, 4), torch.Generator().manual_seed(0))
+    monkeypatch.setattr("usermodel.negatives.alias._CHUNK", 16)
+    assert torch.equal(whole, table.draw((10, 4), torch.Generator().manual_seed(0)))
+
+
+def test_an_item_of_no_weight_is_never_drawn_and_one_of_all_weight_always():
+    ids = AliasTable(np.array([0.0, 3.0, 0.0])).draw((1000,), torch.Generator().manual_seed(0))
+    assert ids.unique().tolist() == [2]
