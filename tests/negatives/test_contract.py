@@ -51,7 +51,11 @@ def store(tmp_path_factory):
             "timestamp": range(len(items)),
         }
     )
-    return build_store(read_events(frame, time_unit="order"), tmp_path_factory.mktemp("negatives") / "store")
+    shown = frame.select(
+        "user_id", pl.col("item_id").reverse(), pl.col("timestamp") // 2, pl.lit(value=False).alias("clicked")
+    )
+    folder = tmp_path_factory.mktemp("negatives") / "store"
+    return build_store(read_events(frame, time_unit="order"), folder, impressions=shown)
 
 
 @pytest.fixture
@@ -60,9 +64,11 @@ def draw(store):
 
     def make(config, seed=0, n=50, device="cpu"):
         torch.manual_seed(0)
-        encoder = TransformerConfig(dim=4, heads=1, hidden=4, layers=1).build(store.n_items).to(device)
-        sampler = config.build(store, store.split(LeaveLastOutConfig())).to(device)
+        encoder = TransformerConfig(dim=4, heads=1, hidden=4, layers=1).build(store.n_items)
+        sampler = config.build(store, store.split(LeaveLastOutConfig()))
+        # Where there are numbers: the meta device has none to search or to fit.
         sampler.refresh(encoder, store)
+        encoder, sampler = encoder.to(device), sampler.to(device)
         positives = (torch.arange(N_EVENTS) % store.n_items + 1).to(device)
         user = (torch.arange(N_EVENTS) % store.n_users).to(device)
         context = DrawContext.of(encoder, torch.randn(N_EVENTS, 4).to(device), user)
@@ -103,10 +109,14 @@ def test_equal_seeds_draw_equal_negatives_and_others_do_not(config, draw):
 @every_sampler
 def test_without_a_generator_torchs_own_decides(config, store):
     sampler = config.build(store, store.split(LeaveLastOutConfig()))
+    vectors = torch.eye(4).repeat(3, 1)
+    context = DrawContext(
+        torch.zeros(5, 4), lambda index: vectors if index is None else vectors[index - 1], torch.arange(5)
+    )
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        drawn.append(sampler.sample(torch.arange(1, 6), DrawContext(torch.zeros(5, 4)), n=30).ids)
+        drawn.append(sampler.sample(torch.arange(1, 6), context, n=30).ids)
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 
