@@ -94,8 +94,14 @@ class CachedHard(NegativeSampler):
             ConfigError: Whoever draws does not know the users.
         """
         del positives
-        user, options = context.users(), {"n_items": self.n_items, "uniform": self.uniform}
-        return self.lists.mixed(user, n, generator=generator, log_q=log_q, **options)
+        return self.lists.mixed(
+            context.users(),
+            n,
+            n_items=self.n_items,
+            uniform=self.uniform,
+            generator=generator,
+            log_q=log_q,
+        )
 
     @torch.no_grad()
     def refresh(self, encoder: EncoderModule, store: SequenceStore) -> None:

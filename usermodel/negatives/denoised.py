@@ -137,7 +137,7 @@ class Denoised(NegativeSampler):
         """Products of events and the teacher's vectors of items."""
         vectors, teacher = vectors.float(), self.teacher[:, : vectors.shape[1]]
         step = max(1, NUMBERS // max(ids.shape[1] * vectors.shape[1], 1))
-        parts = zip(vectors.split(step), ids.split(step), strict=True)
+        parts = zip(torch.split(vectors, step), torch.split(ids, step), strict=True)
         return torch.cat([(teacher[some - 1] * chunk[:, None]).sum(2) for chunk, some in parts])
 
     @torch.no_grad()

@@ -106,7 +106,7 @@ class Hard(NegativeSampler):
         """Draws with their places, if ``ranked``; rows in chunks, so that memory does not grow with the events."""
         vectors, items = context.vectors.float(), context.item_vectors().float()
         device, size = vectors.device, n * self.candidates
-        whole = ranked or size * items.shape[1] >= self.n_items * items.shape[1]
+        whole = ranked or size >= self.n_items
         row = 2 * self.n_items + 3 * size if whole else size * (items.shape[1] + 3)
         step = max(1, NUMBERS.get(device.type, _ELSEWHERE) // row)
         place = None
@@ -146,7 +146,7 @@ class Hard(NegativeSampler):
         vectors, items = context.vectors.float(), context.item_vectors().float()
         step = max(1, NUMBERS.get(vectors.device.type, _ELSEWHERE) // (2 * self.n_items + ids.shape[1]))
         with _full_precision(vectors.device.type):
-            pairs = zip(vectors.split(step), ids.split(step), strict=True)
+            pairs = zip(torch.split(vectors, step), torch.split(ids, step), strict=True)
             found = [_places(chunk @ items.T, some - 1) for chunk, some in pairs]
         above, equal = (torch.cat(parts) for parts in zip(*found, strict=True))
         return above, equal

@@ -73,8 +73,14 @@ class Shown(NegativeSampler):
             ConfigError: Whoever draws does not know the users.
         """
         del positives
-        user, options = context.users(), {"n_items": self.n_items, "uniform": self.uniform}
-        return self.lists.mixed(user, n, generator=generator, log_q=log_q, **options)
+        return self.lists.mixed(
+            context.users(),
+            n,
+            n_items=self.n_items,
+            uniform=self.uniform,
+            generator=generator,
+            log_q=log_q,
+        )
 
 
 def shown_not_taken(store: SequenceStore, split: Split) -> tuple[Int64[ndarray, " n"], Int64[ndarray, " n"]]:

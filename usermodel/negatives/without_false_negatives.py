@@ -134,7 +134,7 @@ class WithoutFalseNegatives(NegativeSampler):
         centroids = torch.from_numpy(kmeans(vectors.cpu().numpy(), self.intents)).to(vectors.device)
         step = max(1, NUMBERS // self.intents)
         half = centroids.square().sum(1) / 2
-        nearest = [(half - part @ centroids.T).argmin(1) for part in vectors.split(step)]
+        nearest = [(half - part @ centroids.T).argmin(1) for part in torch.split(vectors, step)]
         self.intent[1:] = torch.cat(nearest)
 
 
@@ -145,6 +145,6 @@ def _alike(
     """Whether the cosine of each draw and its target is above ``most``; a zero vector is like nothing."""
     vectors = normalize(context.item_vectors().float(), dim=1)
     step = max(1, NUMBERS // max(ids.shape[1] * vectors.shape[1], 1))
-    parts = zip(positives.split(step), ids.split(step), strict=True)
+    parts = zip(torch.split(positives, step), torch.split(ids, step), strict=True)
     cosines = [(vectors[some - 1] * vectors[target - 1][:, None]).sum(2) for target, some in parts]
     return torch.cat(cosines) > most
