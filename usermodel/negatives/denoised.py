@@ -56,14 +56,15 @@ class Denoised(NegativeSampler):
     - ``P(sel_j) = sigmoid(b_0 + b_1 log(1 + n_j) + b_2 log(1 + r_j))`` with n_j the training events of j and r_j the items that the
       model now scores higher than j: its rank as a retriever.
     - Both are fitted at refresh, by maximum likelihood, on as many cases as controls: a case is the last training event of a
-      user, seen from the events before it, a control a hard draw from there.
+      user, seen from the events before it, a control a uniform item seen from there.
 
     ``log_q`` is that of the hard draws, see `Hard`: a sampled softmax estimates the sum over all items of ``w_i exp(s_i)``.
 
     What is taken from CET (coupled estimation of relevance and selection, of which only the abstract was read) is the idea that
     an observed positive was relevant and selected, so that a pooled item is a false negative where it is relevant and was not
-    selected. The rest is ours: this weight and its clip; both models and their features; cases against hard draws, half and
-    half, so that a probability of 1/2 means "as often taken as mined"; fitting them apart, not coupled.
+    selected. The rest is ours: this weight and its clip; both models and their features; cases against uniform items, half and
+    half, so that a probability of 1/2 means "as often taken as any item"; fitting them apart, not coupled, on events that the
+    encoder has trained on. What it is worth: see the page on negatives.
     """
 
     def __init__(
@@ -162,14 +163,13 @@ class Denoised(NegativeSampler):
     def _fit(self, encoder: EncoderModule, store: SequenceStore, users: Int64[ndarray, " users"]) -> None:
         last = self._stop[users] - 1
         context = DrawContext.of(encoder, history_vectors(encoder, store, users, last), None)
-        control = self.hard.draw(context, 1)
-        assert control.above is not None
-        case = torch.from_numpy(store.items[last].astype(np.int64)).to(control.ids.device)[:, None]
-        above = torch.cat([self.hard.places(context, case)[0], control.above])
-        ids, vectors = torch.cat([case, control.ids]), context.vectors.repeat(2, 1)
-        label = np.arange(len(ids)) < len(case)
-        scores = self._taught_scores(vectors, ids)
-        selecting = torch.cat([self.popularity[ids - 1], above.float().log1p()], 1)
+        case = torch.from_numpy(store.items[last].astype(np.int64)).to(context.vectors.device)
+        ids = torch.stack([case, torch.randint_like(case, 1, len(self.teacher) + 1)], 1)
+        above = self.hard.places(context, ids)[0]
+        scores = self._taught_scores(context.vectors, ids).T.reshape(-1, 1)
+        known = torch.stack([self.popularity[ids - 1], above.float().log1p()])
+        selecting = known.transpose(1, 2).flatten(1).T
+        label = np.arange(len(scores)) < len(case)
         for coefficients, features in ((self.relevance, scores), (self.selection, selecting)):
             found = fit_logistic(features.cpu().double().numpy(), label)
             coefficients.copy_(torch.from_numpy(found))

@@ -19,6 +19,8 @@ from usermodel.store.sequence_store import SequenceStore
 #: Numbers held at once, about, by the kind of device: 32 MiB of float32 on a processor, 512 MiB elsewhere.
 NUMBERS: Final = {"cpu": 1 << 23}
 _ELSEWHERE: Final = 1 << 27
+#: Draws an event up to which comparing each with all items is faster than sorting these: measured with 1,682 items.
+FEW: Final = 8
 
 
 class HardConfig(NegativesConfig):
@@ -70,7 +72,7 @@ class Hard(NegativeSampler):
     ``q`` depends on scores alone; the probability, which is not in the paper. There is no pool that events or draws share:
     draws from one pool depend on each other, and ``q`` would be that of the pool only.
 
-    Cost: scores of all items for every event if probabilities are asked for, and a sort of them; else ``n m`` scores an event,
+    Cost: scores of all items for every event if probabilities are asked for, and a sort or comparisons of them; else ``n m`` scores an event,
     or those of all items where that is less work.
     """
 
@@ -107,7 +109,7 @@ class Hard(NegativeSampler):
         vectors, items = context.vectors.float(), context.item_vectors().float()
         device, size = vectors.device, n * self.candidates
         whole = ranked or size >= self.n_items
-        row = 2 * self.n_items + 3 * size if whole else size * (items.shape[1] + 3)
+        row = self._row(n) + 3 * size if whole else size * (items.shape[1] + 3)
         step = max(1, NUMBERS.get(device.type, _ELSEWHERE) // row)
         place = None
         if self.top > 1:
@@ -144,12 +146,16 @@ class Hard(NegativeSampler):
     ) -> tuple[Int64[Tensor, "events n"], Int64[Tensor, "events n"]]:
         """Items with a higher score than each of ``ids``, and with the same; see `HardDraws`."""
         vectors, items = context.vectors.float(), context.item_vectors().float()
-        step = max(1, NUMBERS.get(vectors.device.type, _ELSEWHERE) // (2 * self.n_items + ids.shape[1]))
+        step = max(1, NUMBERS.get(vectors.device.type, _ELSEWHERE) // self._row(ids.shape[1]))
         with _full_precision(vectors.device.type):
             pairs = zip(torch.split(vectors, step), torch.split(ids, step), strict=True)
             found = [_places(chunk @ items.T, some - 1) for chunk, some in pairs]
         above, equal = (torch.cat(parts) for parts in zip(*found, strict=True))
         return above, equal
+
+    def _row(self, n: int) -> int:
+        """Numbers for one event's scores, and for what finds places among them: a sort, or comparisons of a byte each."""
+        return self.n_items * (2 if n > FEW else 1 + -(-n // 2)) + n
 
     def log_probability(
         self, above: Int64[Tensor, "events n"], equal: Int64[Tensor, "events n"]
@@ -176,7 +182,12 @@ class Hard(NegativeSampler):
 
 def _places(everything: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     """Columns with a higher score than the given ones of their row, and with the same."""
-    mine, ordered = everything.gather(1, column), everything.sort(dim=1).values
+    mine = everything.gather(1, column)
+    if column.shape[1] <= FEW:
+        above = (everything[:, None] > mine[:, :, None]).sum(2, dtype=torch.int32)
+        not_below = (everything[:, None] >= mine[:, :, None]).sum(2, dtype=torch.int32)
+        return above.long(), (not_below - above).long()
+    ordered = everything.sort(dim=1).values
     until = torch.searchsorted(ordered, mine, right=True)
     return everything.shape[1] - until, until - torch.searchsorted(ordered, mine)
 
