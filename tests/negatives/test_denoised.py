@@ -120,6 +120,16 @@ def test_the_regressions_are_of_last_training_events_against_uniform_items(store
             rank = int((mine > mine[item - 1]).sum())
             np.testing.assert_allclose(selecting[place], np.log1p([counts[item], rank]), rtol=1e-5)
     assert len(controls) > 10
+    # A user has taken this share of the items, repetitions not counted.
+    taken = [
+        len(set(store.items[split.start[user] : split.train_stop[user]].tolist())) / store.n_items
+        for user in range(store.n_users)
+    ]
+    prior = np.log(np.mean(taken) / (1 - np.mean(taken)))
+    for ours, features in ((sampler.relevance, scores), (sampler.selection, selecting)):
+        np.testing.assert_allclose(
+            ours - fit_logistic(features, label), [prior, *[0] * features.shape[1]], atol=1e-5
+        )
     given.clear()
     monkeypatch.setattr(denoised_module, "CASES", 10)
     sampler.refresh(encoder, store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from usermodel.negatives.hard import Hard, HardConfig
 from usermodel.negatives.history_vectors import history_vectors
 from usermodel.negatives.logistic import fit_logistic
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
+from usermodel.negatives.user_lists import UserLists, training_events
 from usermodel.store.sequence_store import SequenceStore
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 CASES: Final = 8192
 #: Numbers gathered at once: 16 MiB of float32.
 NUMBERS: Final = 1 << 22
+#: A share of taken items is at least this, and at most 1 less this: its logarithm has to be finite.
+_LEAST: Final = 1e-9
 
 
 class DenoisedConfig(NegativesConfig):
@@ -45,8 +49,12 @@ class DenoisedConfig(NegativesConfig):
 
     def build(self, store: SequenceStore, split: Split) -> Denoised:
         """A sampler whose draws all count 1 until it is refreshed."""
-        counts = store.item_counts(split.train_stop)[1:]
-        return Denoised(self, self.hard.build(store, split), counts, split.start, split.train_stop)
+        user, item = training_events(store, split)
+        lists = UserLists.of(user, item, store.n_users)
+        density = float((lists.count[lists.count > 0] / store.n_items).mean()) if len(user) else 0.0
+        counts = np.bincount(item, minlength=store.n_items + 1)[1:]
+        hard = self.hard.build(store, split)
+        return Denoised(self, hard, counts, (split.start, split.train_stop), density=density)
 
 
 class Denoised(NegativeSampler):
@@ -56,15 +64,16 @@ class Denoised(NegativeSampler):
     - ``P(sel_j) = sigmoid(b_0 + b_1 log(1 + n_j) + b_2 log(1 + r_j))`` with n_j the training events of j and r_j the items that the
       model now scores higher than j: its rank as a retriever.
     - Both are fitted at refresh, by maximum likelihood, on as many cases as controls: a case is the last training event of a
-      user, seen from the events before it, a control a uniform item seen from there.
+      user, seen from the events before it, a control a uniform item seen from there. Intercepts are then
+      shifted by ``log(d / (1 - d))``, with d the share of the items that a user has taken on average, because among the items of
+      a user cases are not half (prior correction, King & Zeng 2001).
 
     ``log_q`` is that of the hard draws, see `Hard`: a sampled softmax estimates the sum over all items of ``w_i exp(s_i)``.
 
     What is taken from CET (coupled estimation of relevance and selection, of which only the abstract was read) is the idea that
     an observed positive was relevant and selected, so that a pooled item is a false negative where it is relevant and was not
-    selected. The rest is ours: this weight and its clip; both models and their features; cases against uniform items, half and
-    half, so that a probability of 1/2 means "as often taken as any item"; fitting them apart, not coupled, on events that the
-    encoder has trained on. What it is worth: see the page on negatives.
+    selected. The rest is ours: this weight and its clip; both models and their features; cases against uniform items; fitting them
+    apart, not coupled, on events that the encoder has trained on. What it is worth: see the page on negatives.
     """
 
     def __init__(
@@ -72,12 +81,15 @@ class Denoised(NegativeSampler):
         config: DenoisedConfig,
         hard: Hard,
         counts: Int64[ndarray, " items"],
-        start: Int64[ndarray, " users"],
-        stop: Int64[ndarray, " users"],
+        training: tuple[Int64[ndarray, " users"], Int64[ndarray, " users"]],
+        *,
+        density: float,
     ) -> None:
         super().__init__()
         self.config, self.hard = config, hard
-        self._start, self._stop = start, stop
+        self._start, self._stop = training
+        density = min(max(density, _LEAST), 1.0 - _LEAST)
+        self._prior = math.log(density / (1.0 - density))
         self.register_buffer("popularity", torch.from_numpy(np.log1p(counts)).float())
         self.register_buffer("teacher", torch.zeros(len(counts), config.dim))
         self.register_buffer("relevance", torch.zeros(2))
@@ -172,5 +184,6 @@ class Denoised(NegativeSampler):
         label = np.arange(len(scores)) < len(case)
         for coefficients, features in ((self.relevance, scores), (self.selection, selecting)):
             found = fit_logistic(features.cpu().double().numpy(), label)
+            found[0] += self._prior
             coefficients.copy_(torch.from_numpy(found))
         self.fitted.fill_(True)
