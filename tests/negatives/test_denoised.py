@@ -128,7 +128,7 @@ def test_the_regressions_are_of_last_training_events_against_uniform_items(store
     prior = np.log(np.mean(taken) / (1 - np.mean(taken)))
     for ours, features in ((sampler.relevance, scores), (sampler.selection, selecting)):
         np.testing.assert_allclose(
-            ours - fit_logistic(features, label), [prior, *[0] * features.shape[1]], atol=1e-5
+            ours.numpy() - fit_logistic(features, label), [prior, *[0] * features.shape[1]], atol=1e-5
         )
     given.clear()
     monkeypatch.setattr(denoised_module, "CASES", 10)

@@ -120,7 +120,8 @@ def context():
 
 
 @pytest.mark.parametrize("top", [1, 3])
-def test_scores_of_the_candidates_alone_draw_the_same(context, top):
+def test_scores_of_the_candidates_alone_draw_the_same(context, monkeypatch, top):
+    monkeypatch.setattr(hard_module, "GATHERED", 1)
     sampler = Hard(500, candidates=4, top=top)
     looked, cheap = draws(sampler, context), draws(sampler, context, log_q=False)
     assert torch.equal(looked.ids, cheap.ids)
@@ -129,6 +130,7 @@ def test_scores_of_the_candidates_alone_draw_the_same(context, top):
 
 @pytest.mark.parametrize("log_q", [True, False])
 def test_rows_in_small_chunks_draw_the_same_and_hold_few_at_once(context, monkeypatch, log_q):
+    monkeypatch.setattr(hard_module, "GATHERED", 1)
     sampler = Hard(500, candidates=4)
     whole = draws(sampler, context, log_q=log_q)
     rows, plain = [], hard_module._scores
