@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import shlex
@@ -26,6 +27,7 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,7 @@ SETTINGS = {
     "training.schedule": "constant",
     "training.batch_events": 2048,
     "training.learning_rate": 3e-3,
-    "training.max_epochs": 12,
+    "training.max_epochs": 8,
     "training.patience": 3,
 }
 PREFIX = "objective.loss.negatives.source."
@@ -139,6 +141,9 @@ def weights_of(sampler: Denoised, run: Path, context: DrawContext, ids: torch.Te
 
 def cell(log: pl.DataFrame, share: float, seed: int, epochs: int | None) -> dict[str, Any]:
     """All variants with one seed."""
+    torch.set_num_threads(1)
+    # Runs this short are often warned of.
+    warnings.filterwarnings("ignore", message="collapse")
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         store, hidden = hide(log, share, seed, Path(name) / "store")
@@ -188,18 +193,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--hidden", type=float, default=0.3, help="share of the training events to hide")
-    parser.add_argument("--epochs", type=int, help="at most; 12 unless given")
+    parser.add_argument("--epochs", type=int, help="at most; 8 unless given")
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at once, of one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    # Runs this short are often warned of.
-    warnings.filterwarnings("ignore", message="collapse")
     started = time.monotonic()
     source = Path(os.environ["USERMODEL_DATA_DIR"]) / "ml-100k"
     log = (
         read_data_set("movielens-100k", source).log.scan().select("user_id", "item_id", "timestamp").collect()
     )
-    cells = [cell(log, arguments.hidden, seed, arguments.epochs) for seed in range(1, 1 + arguments.seeds)]
+    # As a store orders it; what is later in a file is later among equal times.
+    log = log.sort("user_id", "timestamp", maintain_order=True)
+    # What was looked at while the sampler was made had seed 0.
+    seeds = range(1, 1 + arguments.seeds)
+    with ProcessPoolExecutor(arguments.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(cell, log, arguments.hidden, seed, arguments.epochs) for seed in seeds]
+        cells = [one.result() for one in waiting]
     names = {
         variant: [key for key, value in cells[0][variant].items() if isinstance(value, float)]
         for variant in VARIANTS
@@ -218,7 +227,7 @@ def main() -> None:
         "differences": differences(cells),
         "cells": cells,
         "total_seconds": round(time.monotonic() - started),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, 1 thread",
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.jobs} runs at once of 1 thread each",
         "versions": {"usermodel": um.__version__, "torch": torch.__version__},
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
