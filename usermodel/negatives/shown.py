@@ -45,8 +45,9 @@ class ShownConfig(NegativesConfig):
 class Shown(NegativeSampler):
     """``q(i) = u/N + (1 - u) [i in list of the user]/length``; ``u/N`` becomes ``1/N`` where the list is empty.
 
-    Source: impressions that were skipped are the negatives of click models since Joachims 2002; Wu et al. 2020 (NPA, MIND)
-    train on them. The mixture is ours: a model that never sees what nobody was shown ranks it anyhow.
+    Source: news recommenders such as NPA (Wu et al. 2019, arXiv:1907.05559) draw negatives among items of the target's impression
+    that were not clicked. Deviations: those of all impressions of the user, because an event of a log does not know its
+    impression; mixed with uniform draws, because a model that never sees what nobody was shown ranks it anyhow.
 
     Args:
         n_items: Items of the catalogue.
