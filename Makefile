@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute proof-log-q bench-objectives bench-negatives gpu-proof clean help
+LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-user-attribute \
+  proof-log-q proof-denoised bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
+  bench-objectives bench-negatives gpu-proof
+.PHONY: demo test check format proof-demo readme peers clean help $(LONG)
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, proof-log-q, bench-objectives, bench-negatives, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make X        long proofs, results go to benchmarks/results/: $(LONG)"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -84,6 +87,10 @@ proof-log-q: $(VENV)/.installed
 # Draws of negatives beside numpy, and beside RecBole where make peers has built it; a minute on an idle machine.
 bench-negatives: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/negatives.py --json benchmarks/results/negatives.json
+
+# Whether hard negatives hit hidden positives, and whether the denoised sampler counts them less; 10 minutes on an idle machine.
+proof-denoised: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/denoised.py --out benchmarks/results/denoised.json
 
 # Seconds of an epoch with each recipe; 10 minutes.
 bench-objectives: $(VENV)/.installed
