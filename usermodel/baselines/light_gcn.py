@@ -38,6 +38,7 @@ class LightGcn(FactorModel):
         layers: K; with 0 this is `usermodel.baselines.matrix_factorization`.
         combine: How the layers become one vector: ``mean``, ``sum``, ``concat``, ``last``.
         std: Of the first vectors.
+        cosine: Whether vectors of length 1 are scored.
 
     Raises:
         ConfigError: No such way to combine.
@@ -51,8 +52,9 @@ class LightGcn(FactorModel):
         layers: int = 3,
         combine: Combine = "mean",
         std: float = 0.1,
+        cosine: bool = False,
     ) -> None:
-        super().__init__(pairs.n_users, pairs.n_items, dim, std=std)
+        super().__init__(pairs.n_users, pairs.n_items, dim, std=std, cosine=cosine)
         if combine not in get_args(Combine):
             do = nearest(combine, get_args(Combine))
             raise ConfigError("combine", expected="a way that exists", found=repr(combine), do=do)
@@ -62,9 +64,9 @@ class LightGcn(FactorModel):
     @property
     def reads_rows(self) -> bool:
         """Only without layers."""
-        return self.layers == 0
+        return self.layers == 0 and super().reads_rows
 
-    def tables(self) -> Tables:
+    def combined(self) -> Tables:
         """The combined layers."""
         found = layers_of(self.graph, *self.layer_0(), self.layers)
         users, items = ([layer[side] for layer in found] for side in (0, 1))

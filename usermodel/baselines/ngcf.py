@@ -55,7 +55,7 @@ class Ngcf(FactorModel):
         """Vectors depend on neighbours."""
         return False
 
-    def tables(self) -> Tables:
+    def combined(self) -> Tables:
         """All layers side by side."""
         users, items = self.layer_0()
         found: list[list[Tensor]] = [[users], [items]]

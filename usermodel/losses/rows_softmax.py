@@ -13,8 +13,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
-from usermodel.losses.softmax import CHUNK_LOGITS, CHUNK_ROWS
+from usermodel.losses.precision import product_dtype
+from usermodel.losses.softmax import LOG2_E, add_product, aligned, column_sums, is_safe, rows_of_chunk
 
 
 def rows_softmax(
@@ -25,7 +27,8 @@ def rows_softmax(
 ) -> Float[Tensor, ""]:
     """Mean over targets of ``-log softmax(rows[row] @ items.T)[target]``, exact.
 
-    Logits are computed in chunks of rows and never are in memory at once. Gradients of gradients are refused.
+    Logits are computed in chunks of rows and never are in memory at once; types are those of
+    `usermodel.losses.softmax.full_softmax`. Gradients of gradients are refused.
 
     Args:
         rows: One vector per user.
@@ -39,7 +42,7 @@ def rows_softmax(
     if not len(target):
         return (rows.sum() + items.sum()) * 0
     counts = torch.bincount(row, minlength=len(rows)).to(rows.dtype)
-    arguments = (rows, items, counts, torch.is_grad_enabled())
+    arguments = (rows, items, counts, product_dtype(rows), torch.is_grad_enabled())
     partition: Tensor = _LogPartition.apply(*arguments)  # type: ignore[no-untyped-call]
     # A sum of products of rows is a product of sums: each row meets the sum of its targets.
     sums = torch.zeros_like(rows).index_add(0, row, items[target])
@@ -50,35 +53,42 @@ class _LogPartition(torch.autograd.Function):
     """``sum over rows of weight * logsumexp(row @ items.T)``; the gradients are computed along."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, items: Tensor, weight: Tensor, graph: bool) -> Tensor:
-        grad_rows, grad_items = torch.empty_like(rows), torch.zeros_like(items)
-        total = rows.new_zeros(())
-        step = _chunk(len(items), rows)
-        buffer = rows.new_empty(len(items) * min(step, len(rows)))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            chunk = rows[part]
-            # Classes x rows, like the other softmax: both products are then of a tall matrix with a narrow one.
-            p = buffer[: len(items) * len(chunk)].view(len(items), -1)
-            torch.mm(items, chunk.T, out=p)
-            highest = p.amax(0)
-            p.sub_(highest).exp_()
-            sums = p.sum(0)
-            total += (weight[part] * (sums.log() + highest)).sum()
-            if graph:
-                share = (weight[part] / sums)[:, None]
-                torch.mul(p.T @ items, share, out=grad_rows[part])
-                grad_items.addmm_(p, chunk * share)
-        ctx.save_for_backward(grad_rows, grad_items)
-        return total
+    def forward(
+        ctx: Any, rows: Tensor, items: Tensor, weight: Tensor, dtype: torch.dtype, graph: bool
+    ) -> Tensor:
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        # Binary logits, classes x rows: see the other softmax.
+        h, w, shift = aligned(rows.to(dtype)), (items * LOG2_E).to(dtype), not is_safe(rows, items)
+        # Rows that only fill up count for nothing.
+        weight = pad(weight.to(wide), (0, len(h) - len(rows)))
+        grad_rows, grad_items = torch.empty_like(h, dtype=wide), torch.zeros_like(items, dtype=wide)
+        total = torch.zeros((), dtype=wide, device=rows.device)
+        step = rows_of_chunk(len(h), len(items), h)
+        buffer = h.new_empty(len(items) * min(step, len(h)))
+        with torch.autocast(rows.device.type, enabled=False):
+            for start in range(0, len(h), step):
+                part = slice(start, start + step)
+                chunk = h[part]
+                p = buffer[: len(items) * len(chunk)].view(len(items), -1)
+                torch.mm(w, chunk.T, out=p)
+                highest = p.amax(0) if shift else None
+                if highest is not None:
+                    p.sub_(highest)
+                p.exp2_()
+                sums = column_sums(p, wide)
+                logs = sums.log2() if highest is None else sums.log2() + highest
+                total += (weight[part] * logs).sum()
+                if graph:
+                    share = (weight[part] / sums)[:, None]
+                    # w holds the factor log2(e), which the gradient does not.
+                    torch.mul((p.T @ w).to(wide), share / LOG2_E, out=grad_rows[part])
+                    add_product(grad_items, p, (chunk.to(wide) * share).to(dtype))
+        ctx.save_for_backward(grad_rows[: len(rows)], grad_items)
+        ctx.types = rows.dtype, items.dtype
+        return total / LOG2_E
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_rows, grad_items = ctx.saved_tensors
-        return grad_rows * grads[0], grad_items * grads[0], None, None
-
-
-def _chunk(classes: int, like: Tensor) -> int:
-    rows = CHUNK_ROWS if like.device.type == "cpu" else CHUNK_LOGITS
-    return max(1, min(rows, CHUNK_LOGITS // max(classes, 1)))
+        pairs = zip(ctx.saved_tensors, ctx.types, strict=True)
+        return (*((grad * grads[0]).to(dtype) for grad, dtype in pairs), None, None, None)
