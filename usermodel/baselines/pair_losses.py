@@ -19,16 +19,18 @@ class Bpr(PairLoss):
 
     Args:
         n_negatives: Items to draw.
+        temperature: Scores are divided by it.
     """
 
-    def __init__(self, n_negatives: int = 1) -> None:
+    def __init__(self, n_negatives: int = 1, *, temperature: float = 1.0) -> None:
         super().__init__()
-        self.n_negatives = n_negatives
+        self.n_negatives, self.temperature = n_negatives, temperature
 
     def forward(self, batch: PairBatch) -> Float[Tensor, ""]:
         """See `PairLoss`."""
         negatives, rows = batch.drawn()
-        return bpr(batch.users[batch.user_row], batch.items, batch.item_row, rows, negatives.weight)
+        users = batch.users[batch.user_row] / self.temperature
+        return bpr(users, batch.items, batch.item_row, rows, negatives.weight)
 
 
 class SampledSoftmax(PairLoss):

@@ -138,10 +138,10 @@ def _count(
     mine = best[places]
     higher, equal = (mine > own).sum(1), (mine == own).sum(1) - 1
     # What is level with the last place may reach beyond it; what lies behind has no rank of its own.
-    level = (scores == last).sum(1) - 1
     at_last, behind = (own == last[places])[:, 0], (own < last[places])[:, 0]
-    equal = torch.where(at_last, level[places], equal).masked_fill(behind, 0)
-    higher = higher.masked_fill(behind, k)
+    users, which = torch.unique(places[at_last], return_inverse=True)
+    equal[at_last] = ((scores[users] == last[users]).sum(1) - 1)[which]
+    higher, equal = higher.masked_fill(behind, k), equal.masked_fill(behind, 0)
     return np.stack([higher.numpy(), equal.numpy(), candidates[row]])
 
 
