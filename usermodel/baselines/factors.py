@@ -160,6 +160,9 @@ class FactorModel(nn.Module):
 
     @torch.no_grad()
     def scorer(self) -> Scorer:
-        """What a task sees: a copy of the vectors as they are now, on the CPU."""
+        """What a task sees: a copy of the vectors as they are now, without dropout, on the CPU."""
+        training = self.training
+        self.eval()
         tables = self.tables()
+        self.train(training)
         return DotScorer(tables.users.detach().cpu().clone(), tables.items.detach().cpu().clone())
