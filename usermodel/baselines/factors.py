@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from usermodel.embedding_table import DotScorer, Scorer
+from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import Negatives
 from usermodel.nn.item_table import ItemTable
 
@@ -112,6 +113,16 @@ class FactorModel(nn.Module):
     def reads_rows(self) -> bool:
         """See the class."""
         return not self.cosine
+
+    @property
+    def max_history(self) -> int:
+        """What samplers ask for that encode histories.
+
+        Raises:
+            ConfigError: Always: users have vectors here without histories.
+        """
+        do = "Choose one that looks at scores or counts only."
+        raise ConfigError("sampler", expected="one that encodes no histories", found="another", do=do)
 
     def layer_0(self) -> Tables:
         """The learned vectors."""
