@@ -3,8 +3,8 @@
     python benchmarks/quality/gowalla.py --part valid --runs lightgcn-softmax --out valid.json
     python benchmarks/quality/gowalla.py --out benchmarks/results/gowalla_negatives.json
 
-``--part valid`` trains on the training part and looks at the validation part every few epochs: hyper-parameters and the number of
-epochs below were chosen that way, and on nothing else. ``--part test``, the default, trains on training and validation parts
+``--part valid`` trains on the training part and looks at the validation part every few epochs: for choosing. What of the numbers
+below was chosen so is said beside them; none was chosen on the test part. ``--part test``, the default, trains on training and validation parts
 together, which is the training list of the published split, for that number of epochs, and scores the test part once. Data:
 $USERMODEL_DATA_DIR/gowalla-lightgcn/{train,valid,test}.txt.gz. One JSON object; runs that it has already are kept, so that a
 stopped command goes on.
@@ -88,9 +88,11 @@ def _factors(pairs: Interactions) -> FactorModel:
     return MatrixFactorization(pairs.n_users, pairs.n_items, cosine=True)
 
 
-#: Of 3, 6 and 9 epochs the last was best on the validation part, by little; nothing else was tried.
+#: Chosen on the validation part (a quarter of its users) with LightGCN: after 9 epochs it was better than after 3 and 6, and
+#: vectors of length 1 at temperature 0.1 better than inner products after 3. Longer training, other temperatures and other learning
+#: rates were not tried, and matrix factorisation has the same numbers unseen.
 WHOLE = FitConfig(batch_users=512, learning_rate=1e-2, precision="bfloat16", epochs=9)
-#: Not yet chosen on the validation part: set by hand.
+#: Set by hand, not chosen on anything.
 PAIRS = FitConfig(batch_pairs=8192, learning_rate=1e-2, epochs=20)
 #: Eq. 15 of LightGCN with its script's defaults; five epochs of the thousand.
 AS_PUBLISHED = FitConfig(batch_pairs=2048, learning_rate=1e-3, l2=1e-4, epochs=5)
