@@ -4,8 +4,8 @@
     python benchmarks/quality/gowalla.py --out benchmarks/results/gowalla_negatives.json
 
 ``--part valid`` trains on the training part and looks at the validation part every few epochs: for choosing. What of the numbers
-below was chosen so is said beside them; none was chosen on the test part. ``--part test``, the default, trains on training and validation parts
-together, which is the training list of the published split, for that number of epochs, and scores the test part once. Data:
+below was chosen so is said beside them; none was chosen on the test part. ``--part test``, the default, trains on training and
+validation parts together, which is the training list of the published split, and scores the test part once. Data:
 $USERMODEL_DATA_DIR/gowalla-lightgcn/{train,valid,test}.txt.gz. One JSON object; runs that it has already are kept, so that a
 stopped command goes on.
 """
