@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
 LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-user-attribute \
-  proof-log-q proof-denoised bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
-  bench-objectives bench-negatives gpu-proof
+  proof-log-q proof-denoised proof-gowalla bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
+  bench-objectives bench-negatives bench-propagation gpu-proof
 .PHONY: demo test check format proof-demo readme peers clean help $(LONG)
 
 help:
@@ -91,6 +91,14 @@ bench-negatives: $(VENV)/.installed
 # Whether hard negatives hit hidden positives, and whether the denoised sampler counts them less; 10 minutes on an idle machine.
 proof-denoised: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/denoised.py --out benchmarks/results/denoised.json
+
+# Models of ids on Gowalla by loss and negatives; a run takes minutes, all of them hours. A stopped command goes on.
+proof-gowalla: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/gowalla.py --out benchmarks/results/gowalla_negatives.json
+
+# Sums on the graph of users and items beside sparse matrices; a minute.
+bench-propagation: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed/propagation.py --json benchmarks/results/propagation.json
 
 # Seconds of an epoch with each recipe; 10 minutes.
 bench-objectives: $(VENV)/.installed
