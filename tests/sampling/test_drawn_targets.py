@@ -44,7 +44,7 @@ IMPORTANCE = {
     [
         *(({"importance": name}, weight) for name, weight in IMPORTANCE.items()),
         ({"alpha": 1.0}, lambda k, n: 1),
-        ({"alpha": 0.5}, lambda k, n: 0.5 ** (n - 1 - k)),
+        ({"alpha": 0.7}, lambda k, n: 0.7 ** (n - 1 - k)),
         ({"importance": "power", "power": 0.5}, lambda k, n: k**0.5),
     ],
 )
