@@ -65,12 +65,12 @@ def test_every_feature_is_hidden_in_one_view_and_shown_in_the_other(masking, vie
         objective(encoder, make_batch([1]))
         first, second, index = views[-1]
         torch.manual_seed(seed)
-        assert torch.equal(torch.randint(1, N_ITEMS + 1, (512,)), index)
+        assert torch.equal(torch.randint(1, N_ITEMS + 1, (256,)), index)
         mask = objective.draw_mask()
         masks.add(tuple(mask.tolist()))
         assert 0 < mask.sum() < 5
         # By hand, feature by feature.
-        wanted = [torch.zeros(512, 6), torch.zeros(512, 6)]
+        wanted = [torch.zeros(256, 6), torch.zeros(256, 6)]
         parts = [encoder.items(index), *(part(index) for part in encoder.item_features.parts)]
         for number, part in enumerate(parts):
             hides, shows = (0, 1) if mask[number] else (1, 0)
@@ -130,10 +130,10 @@ def test_the_loss_by_loops(make_batch):
 def test_items_are_drawn_evenly_whatever_the_batch(views, make_batch):
     encoder, objective = make()
     torch.manual_seed(0)
-    for _ in range(60):
+    for _ in range(120):
         objective(encoder, make_batch([1, 1, 1], [1, 2]))
     counts = torch.bincount(torch.cat([label for _, _, label in views]), minlength=N_ITEMS + 1)
-    expected = 60 * 512 / N_ITEMS
+    expected = 120 * 256 / N_ITEMS
     assert counts[0] == 0
     # Chi-square with 29 degrees of freedom: 58.3 at one in a thousand.
     assert float(((counts[1:] - expected) ** 2 / expected).sum()) < 58.3

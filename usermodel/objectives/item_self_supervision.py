@@ -40,7 +40,7 @@ class ItemSelfSupervisionConfig(ObjectiveConfig):
     """
 
     masking: Masking = "correlated"
-    batch_items: int = Field(default=512, ge=2)
+    batch_items: int = Field(default=256, ge=2)
     temperature: float = Field(default=0.1, gt=0)
     value_dropout: float = Field(default=0.1, ge=0, lt=1)
 
