@@ -10,7 +10,7 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -56,12 +56,7 @@ def info_nce(
     scores = rows @ rows.mT / temperature
     partner = (rows[..., :n, :] * rows[..., n:, :]).sum(-1) / temperature
     partner = torch.cat([partner, partner], dim=-1)
-    if label is None:
-        example = torch.arange(n, device=rows.device).repeat(2)
-        hidden = example[:, None] == example
-    else:
-        both = torch.cat([label, label], dim=-1)
-        hidden = both[..., :, None] == both[..., None, :]
+    hidden = _no_negatives(n, label, rows.device)
     if negatives == "other":
         view = torch.arange(2 * n, device=rows.device) < n
         hidden = hidden | (view[:, None] == view)
@@ -71,3 +66,14 @@ def info_nce(
     if weight is not None:
         losses = losses * torch.cat([weight, weight], dim=-1)
     return losses.mean()
+
+
+def _no_negatives(
+    n: int, label: Int64[Tensor, "*groups n"] | None, device: torch.device
+) -> Bool[Tensor, "*groups rows rows"]:
+    """Pairs of rows that are of the same example, or share a label."""
+    if label is None:
+        example = torch.arange(n, device=device).repeat(2)
+        return example[:, None] == example
+    both = torch.cat([label, label], dim=-1)
+    return both[..., :, None] == both[..., None, :]
