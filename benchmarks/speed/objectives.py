@@ -70,7 +70,9 @@ def main() -> None:
         store = um.build_store(um.read_events(source, format="sequences"), Path(name) / "store")
         rows = {}
         for recipe, make in built_in().items():
-            if make().sampling.draws_labels:
+            inputs = getattr(make().encoder, "inputs", None)
+            # Beauty has neither labels nor item features.
+            if make().sampling.draws_labels or (inputs is not None and inputs.score_item_features):
                 continue
             rows[recipe] = epoch_seconds(store, make(), args.steps, Path(name) / recipe)
             print(recipe, rows[recipe], flush=True)

@@ -45,6 +45,8 @@ FURTHER = {
         {"recency": "fixed", "half_life": 3.0},
         {"items": HASHED},
         {"items": HASHED | {"lookups": 4, "join": "sum"}, "recency": "learned"},
+        {"inputs": {"item_features": ["genres", "vector"]}, "recency": "fixed"},
+        {"inputs": {"item_features": ["vector", "category"], "score_item_features": True}},
     ),
     "TransformerConfig": (
         {"time_bias_buckets": 32},
@@ -143,7 +145,7 @@ def catalogue(config: EncoderConfig) -> Catalogue:
         "category": ItemFeature("category", "codes", 5, 1, codes[:, 1:2].contiguous()),
         "vector": ItemFeature("vector", "numbers", 4, 4, torch.randn(N_ITEMS + 1, 4, generator=rng)),
     }
-    types = ("click", "like", "buy") if inputs.event_type else ()
+    types = ("click", "like", "buy") if getattr(inputs, "event_type", False) else ()
     return Catalogue(N_ITEMS, types, tuple(features[name] for name in inputs.item_features))
 
 
@@ -219,6 +221,7 @@ def test_the_protocol_is_kept(config, make_batch):
     torch.testing.assert_close(
         encoder.item_vectors(index), encoder.item_vectors()[index - 1], atol=1e-6, rtol=1e-6
     )
+    torch.testing.assert_close(encoder.item_parts(index).sum(0), encoder.item_vectors(index))
 
 
 @contract

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from usermodel.encoders.catalogue import Catalogue
 from usermodel.encoders.mean_pool import MeanPool, MeanPoolConfig
 from usermodel.errors import ConfigError
+from usermodel.nn.item_features import ItemFeature
 
 
 def build(**changes) -> MeanPool:
@@ -91,3 +93,26 @@ def test_ten_thousand_events_of_one_user(make_batch):
 def test_values_that_cannot_be_are_refused(changes, sentence):
     with pytest.raises(ConfigError, match=sentence):
         MeanPoolConfig().override(changes)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scored", [False, True])
+def test_item_features_are_part_of_the_items_that_are_read_and_perhaps_of_those_that_are_scored(
+    make_batch, scored
+):
+    codes = torch.tensor([[0], [1], [2], [1]], dtype=torch.int32)
+    inputs = {"item_features": ("kind",), "score_item_features": scored}
+    config = MeanPoolConfig(dim=2, inputs=inputs, recency="fixed", half_life=1.0)
+    encoder = config.build_for(Catalogue(3, (), (ItemFeature("kind", "codes", 2, 1, codes),))).eval()
+    set_items(encoder)
+    encoder.item_features.parts[0].weights.weight.copy_(torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 20.0]]))
+    # What is read: (11, 0), (0, 24), (12, 2); weights 1/4, 1/2, 1.
+    found = encoder(make_batch([1, 2, 3])).users
+    torch.testing.assert_close(found, torch.tensor([[14.75 / 1.75, 14 / 1.75]]))
+    scores = [[11.0, 0.0], [0.0, 24.0], [12.0, 2.0]] if scored else [[1.0, 0.0], [0.0, 4.0], [2.0, 2.0]]
+    assert encoder.item_vectors().tolist() == scores
+    assert (encoder.scored_features() is not None) == scored
+    with pytest.raises(
+        ConfigError, match=r"encoder\.inputs: expected a catalogue with event types and item features"
+    ):
+        config.build(3)

@@ -148,6 +148,8 @@ def test_onnxruntime_gives_the_vectors_of_the_encoder(config):
 
 def columns_read(config):
     inputs = getattr(config, "inputs", InputsConfig())
+    # Some know items only.
+    inputs = inputs if isinstance(inputs, InputsConfig) else InputsConfig()
     found = {
         "timestamps_s": inputs.time_gap_buckets or getattr(config, "time_bias_buckets", 0),
         "event_type": inputs.event_type,

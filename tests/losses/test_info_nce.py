@@ -109,3 +109,15 @@ def test_weights_multiply_both_rows_of_an_example():
     weight = torch.tensor([0.5, 2.0, 0.0], dtype=torch.float64)
     found = info_nce(FIRST, SECOND, LABEL, weight=weight)
     torch.testing.assert_close(found, 0.5 * alone[0] + 2.0 * alone[1])
+
+
+@pytest.mark.parametrize("label", [None, LABEL])
+def test_rows_of_the_other_view_only(label):
+    """Cross-entropy of each row among those of the other view; rows of its own label but its partner are left out."""
+    scores, losses = FIRST @ SECOND.T / 0.5, []
+    for table in (scores, scores.T):
+        for i in range(3):
+            kept = [j for j in range(3) if j == i or label is None or label[j] != label[i]]
+            losses.append(torch.logsumexp(table[i, kept], 0) - table[i, i])
+    found = info_nce(FIRST, SECOND, label, temperature=0.5, negatives="other")
+    torch.testing.assert_close(found, torch.stack(losses).mean())

@@ -29,3 +29,33 @@ def test_values_travel_with_the_weights():
     index = torch.tensor([2, 1])
     assert torch.equal(one(index), two(index))
     assert two(index).any()
+
+
+def test_what_each_feature_adds():
+    torch.manual_seed(0)
+    codes = torch.tensor([[0, 0], [2, 0], [1, 3]], dtype=torch.int32)
+    numbers = torch.tensor([[0.0], [2.0], [-1.0]])
+    columns = ItemFeature("genres", "codes", 3, 2, codes), ItemFeature("length", "numbers", 1, 1, numbers)
+    module, index = ItemFeatures(columns, 2, 4), torch.tensor([2, 1])
+    each = module.each(index)
+    assert each.shape == (2, 2, 4)
+    assert torch.equal(each[0], module.parts[0](index))
+    assert torch.equal(each[1], module.parts[1](index))
+    assert [table.tolist() for table in module.tables()] == [codes.tolist(), numbers.tolist()]
+
+
+def test_values_are_left_out_of_features_that_have_several():
+    torch.manual_seed(0)
+    codes = torch.tensor([[0, 0, 0], [2, 0, 0], [1, 3, 0]], dtype=torch.int32)
+    columns = ItemFeature("genres", "codes", 3, 3, codes), ItemFeature("kind", "codes", 3, 1, codes[:, :1])
+    module, n = ItemFeatures(columns, 2, 4), 40_000
+    with torch.no_grad():
+        genres, kind = module.each(torch.tensor([1, 2]).repeat(n), value_dropout=0.3)
+    table = module.parts[0].weights.weight.detach()
+    # One value is never left out, nor is that of a feature that has one at most.
+    assert torch.equal(genres[::2], table[2].expand(n, 4))
+    assert torch.equal(kind, module.parts[1](torch.tensor([1, 2]).repeat(n)))
+    wanted = {0.49: (table[1] + table[3]) / 2, 0.21: table[1], 0.2100001: table[3], 0.09: torch.zeros(4)}
+    for share, vector in wanted.items():
+        found = (genres[1::2] - vector).abs().amax(1).lt(1e-6).float().mean().item()
+        assert abs(found - share) < 4 * (share * (1 - share) / n) ** 0.5

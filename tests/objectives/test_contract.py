@@ -15,10 +15,12 @@ from torch import nn
 
 import usermodel.objectives
 from usermodel.batch import JaggedBatch
+from usermodel.encoders.catalogue import Catalogue
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.negatives.uniform import Uniform
+from usermodel.nn.item_features import ItemFeature
 from usermodel.objectives.next_item import NextItemConfig
 from usermodel.objectives.protocol import Objective, ObjectiveConfig
 
@@ -67,14 +69,17 @@ contract = pytest.mark.parametrize("config", variants(), ids=repr)
 
 
 def build(config: ObjectiveConfig, seed: int = 0, **changes) -> tuple[EncoderModule, Objective]:
-    """The objective with an encoder it accepts: causal and without a mask token where it may be."""
+    """The objective with an encoder it accepts: causal, without a mask token and item features where it may be."""
     shape = TransformerConfig(dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1).override(
         changes
     )
     negatives = Uniform(N_ITEMS) if config.draws_negatives(N_ITEMS) else None
-    for mask_token, causal in itertools.product((False, True), (True, False)):
+    for features, mask_token, causal in itertools.product((False, True), (False, True), (True, False)):
         torch.manual_seed(seed)
-        encoder = shape.override({"causal": causal, "mask_token": mask_token}).build(N_ITEMS)
+        own = shape.override({"causal": causal, "mask_token": mask_token})
+        encoder = own.build_for(Catalogue(N_ITEMS))
+        if features:
+            encoder = own.override({"inputs": FEATURES}).build_for(Catalogue(N_ITEMS, (), item_features()))
         try:
             if config.wants_labels:
                 return encoder, config.build_labelled(encoder, ANSWERS)
@@ -82,6 +87,16 @@ def build(config: ObjectiveConfig, seed: int = 0, **changes) -> tuple[EncoderMod
         except ConfigError:
             continue
     raise AssertionError(f"{config!r} accepts no encoder")
+
+
+FEATURES = {"item_features": ["genres", "length"], "score_item_features": True}
+
+
+def item_features() -> tuple[ItemFeature, ...]:
+    rng = torch.Generator().manual_seed(7)
+    codes = torch.randint(0, 6, (N_ITEMS + 1, 3), generator=rng, dtype=torch.int32)
+    numbers = torch.randn(N_ITEMS + 1, 1, generator=rng)
+    return ItemFeature("genres", "codes", 5, 3, codes), ItemFeature("length", "numbers", 1, 1, numbers)
 
 
 @pytest.fixture
@@ -173,6 +188,9 @@ def test_the_same_seed_gives_the_same_loss_and_gradient(config, make_batch):
 @contract
 def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(config, make_batch):
     encoder, objective = build(config)
+    ran = []
+    for block in encoder.blocks:
+        block.register_forward_hook(lambda *_: ran.append(True))
     output = objective(encoder, make_batch(*histories()))
     output.loss.backward()
     modules = nn.ModuleDict({"encoder": encoder, "objective": objective})
@@ -181,6 +199,10 @@ def test_the_gradient_reaches_the_encoder_and_the_objectives_own_weights(config,
     ]
     if getattr(config, "freeze", False):
         assert all(weight.grad is None for weight in encoder.parameters())
+        lost = [name for name in lost if not name.startswith("encoder.")]
+    elif not ran:
+        # A loss of items alone, for a sum with another one, leaves what reads histories as it is.
+        assert not any(name.startswith("encoder.item") for name in lost)
         lost = [name for name in lost if not name.startswith("encoder.")]
     # A read-out that this objective does not use has no gradient.
     assert [name for name in lost if "pooling" not in name] == []

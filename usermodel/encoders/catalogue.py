@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from usermodel.encoders.item_columns import read_item_feature
 from usermodel.errors import ConfigError, MismatchError, nearest
-from usermodel.nn.inputs import InputsConfig
+from usermodel.nn.inputs import InputsConfig, ItemInputsConfig
 from usermodel.nn.item_features import ItemFeature
 from usermodel.schema import EVENT_TYPE, FEATURE_OPTIONS, WATCH_TIME
 from usermodel.store.sequence_store import SequenceStore
@@ -76,23 +76,31 @@ def read_catalogue(store: SequenceStore, inputs: InputsConfig) -> Catalogue:
         DataError: A column of the items table that can be no feature.
     """
     require_columns(store, inputs)
-    features: tuple[ItemFeature, ...] = ()
-    if inputs.item_features:
-        option = "encoder.inputs.item_features"
-        if _ITEMS not in store.meta.get("tables", {}):
-            do = "Ingest with --items-table, or drop the option."
-            raise ConfigError(option, expected="a store with an items table", found="none", do=do)
-        table = store.table(_ITEMS)
-        there = [name for name in table.columns if name not in _IDS]
-        missing = [name for name in inputs.item_features if name not in there]
-        if missing:
-            do = nearest(missing[0], there)
-            raise ConfigError(option, expected="columns of the items table", found=repr(missing[0]), do=do)
-        index = table["item_index"].to_numpy()
-        features = tuple(
-            read_item_feature(table[name], index, store.n_items) for name in inputs.item_features
-        )
-    return Catalogue(store.n_items, store.event_types if inputs.event_type else (), features)
+    types = store.event_types if inputs.event_type else ()
+    return Catalogue(store.n_items, types, read_item_features(store, inputs))
+
+
+def read_item_features(store: SequenceStore, inputs: ItemInputsConfig) -> tuple[ItemFeature, ...]:
+    """The columns of the items table of a store that ``inputs`` name.
+
+    Raises:
+        ConfigError: The store lacks one; the option is named.
+        DataError: A column that can be no feature.
+    """
+    if not inputs.item_features:
+        return ()
+    option = "encoder.inputs.item_features"
+    if _ITEMS not in store.meta.get("tables", {}):
+        do = "Ingest with --items-table, or drop the option."
+        raise ConfigError(option, expected="a store with an items table", found="none", do=do)
+    table = store.table(_ITEMS)
+    there = [name for name in table.columns if name not in _IDS]
+    missing = [name for name in inputs.item_features if name not in there]
+    if missing:
+        do = nearest(missing[0], there)
+        raise ConfigError(option, expected="columns of the items table", found=repr(missing[0]), do=do)
+    index = table["item_index"].to_numpy()
+    return tuple(read_item_feature(table[name], index, store.n_items) for name in inputs.item_features)
 
 
 def require_columns(store: Sequences, inputs: InputsConfig) -> None:
@@ -121,16 +129,28 @@ def require_clock(store: Sequences, option: str) -> None:
         raise ConfigError(option, expected="a store with times", found="a mere order of events", do=do)
 
 
-def require_effect(inputs: InputsConfig) -> None:
+def require_effect(inputs: ItemInputsConfig) -> None:
     """Raise `ConfigError` where an option has nothing to act on."""
+    gates = isinstance(inputs, InputsConfig) and inputs.merge == "gated" and not inputs.any_of_events
     odd: Sequence[tuple[str, bool, str]] = (
-        ("merge", inputs.merge == "gated" and not inputs.any_of_events, "an input of events to gate"),
+        ("merge", gates, "an input of events to gate"),
         ("score_item_features", inputs.score_item_features and not inputs.item_features, "item_features"),
     )
     for option, wrong, expected in odd:
         if wrong:
             do = "Name some, or drop the option."
             raise ConfigError(f"encoder.inputs.{option}", expected=expected, found="none", do=do)
+
+
+def require_given(inputs: ItemInputsConfig, catalogue: Catalogue) -> None:
+    """Raise `ConfigError` unless a catalogue has what ``inputs`` name, and each of them has an effect."""
+    require_effect(inputs)
+    names = tuple(one.name for one in catalogue.item_features)
+    types = isinstance(inputs, InputsConfig) and inputs.event_type
+    if types > bool(catalogue.event_types) or names != inputs.item_features:
+        expected, found = "a catalogue with event types and item features", "one without"
+        do = "Build with build_for(config.catalogue(store))."
+        raise ConfigError("encoder.inputs", expected=expected, found=found, do=do)
 
 
 def _kind(value: Any) -> Any:

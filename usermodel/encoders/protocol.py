@@ -14,6 +14,7 @@ from usermodel.batch import JaggedBatch
 from usermodel.config import Config
 from usermodel.encoders.catalogue import Catalogue
 from usermodel.errors import ConfigError, MismatchError
+from usermodel.nn.item_features import ItemFeatures
 from usermodel.nn.item_table import ItemTable, require_known
 from usermodel.nn.padded import PaddedBatch
 from usermodel.store.sequence_store import SequenceStore
@@ -69,8 +70,32 @@ class EncoderModule(nn.Module):
     mask_token: nn.Parameter | None
 
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """See `Encoder.item_vectors`; for encoders whose items have more than the vectors of ``items`` to override."""
-        return self.items.vectors(index)
+        """See `Encoder.item_vectors`; for encoders whose items have more than ids and features to override."""
+        vectors, features = self.items.vectors(index), self.scored_features()
+        if features is None:
+            return vectors
+        out: Tensor = vectors + features(self.items.indices(index))
+        return out
+
+    def scored_features(self) -> ItemFeatures | None:
+        """What `item_vectors` adds to the vectors of ``items``; None where it adds nothing. For encoders to override."""
+        return None
+
+    def item_parts(
+        self, index: Int64[Tensor, " n"], *, value_dropout: float = 0.0
+    ) -> Float[Tensor, "parts n dim"]:
+        """What `item_vectors` adds up: the vector of the id, then that of each of `scored_features` in their order.
+
+        For objectives that look at items of which something is hidden.
+
+        Args:
+            index: Items.
+            value_dropout: See `ItemFeatures.each`.
+        """
+        own, features = self.items.vectors(index)[None], self.scored_features()
+        return (
+            own if features is None else torch.cat([own, features.each(index, value_dropout=value_dropout)])
+        )
 
     def catalogue(self) -> Catalogue:
         """What it was built for; of item features only the shape."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.catalogue import Catalogue
 from usermodel.encoders.protocol import Encoded, EncoderModule
+from usermodel.nn.item_features import ItemFeatures
 
 
 class SubModel(EncoderModule):
@@ -43,6 +44,16 @@ class SubModel(EncoderModule):
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """See `Encoder.item_vectors`."""
         return self.encoder.item_vectors(index)[:, : self.dim]
+
+    def item_parts(
+        self, index: Int64[Tensor, " n"], *, value_dropout: float = 0.0
+    ) -> Float[Tensor, "parts n dim"]:
+        """See `EncoderModule.item_parts`."""
+        return self.encoder.item_parts(index, value_dropout=value_dropout)[..., : self.dim]
+
+    def scored_features(self) -> ItemFeatures | None:
+        """See `EncoderModule.scored_features`; those of the whole encoder, with vectors of all its numbers."""
+        return self.encoder.scored_features()
 
     def catalogue(self) -> Catalogue:
         """See `EncoderModule.catalogue`."""
@@ -104,6 +115,12 @@ class Passes(EncoderModule):
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """See `Encoder.item_vectors`."""
         return self.encoder.item_vectors(index)
+
+    def item_parts(
+        self, index: Int64[Tensor, " n"], *, value_dropout: float = 0.0
+    ) -> Float[Tensor, "parts n dim"]:
+        """See `EncoderModule.item_parts`."""
+        return self.encoder.item_parts(index, value_dropout=value_dropout)
 
 
 def random_state(device: torch.device) -> list[Tensor]:

@@ -25,10 +25,9 @@ from usermodel.encoders.catalogue import (
     read_catalogue,
     require_clock,
     require_columns,
-    require_effect,
+    require_given,
 )
 from usermodel.encoders.protocol import Encoded, EncoderConfig, EncoderModule, new_mask_token
-from usermodel.errors import ConfigError
 from usermodel.nn.attention import SelfAttention
 from usermodel.nn.blocks import Activation, Block, FeedForward, NormPlace, Residual
 from usermodel.nn.buckets import MOST_BUCKETS
@@ -120,12 +119,7 @@ class TransformerConfig(EncoderConfig):
         Raises:
             ConfigError: The catalogue lacks what ``inputs`` name, or an option has nothing to act on.
         """
-        require_effect(self.inputs)
-        names = tuple(one.name for one in catalogue.item_features)
-        if self.inputs.event_type > bool(catalogue.event_types) or names != self.inputs.item_features:
-            expected, found = "a catalogue with event types and item features", "one without"
-            do = "Build with build_for(config.catalogue(store))."
-            raise ConfigError("encoder.inputs", expected=expected, found=found, do=do)
+        require_given(self.inputs, catalogue)
         return Transformer(self, catalogue)
 
     def catalogue(self, store: SequenceStore) -> Catalogue:
@@ -172,13 +166,9 @@ class Transformer(EncoderModule):
         """See `EncoderModule.catalogue`."""
         return self._catalogue
 
-    def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
-        """Vectors of the item table, with those of item features where these score too."""
-        vectors = self.items.vectors(index)
-        if self.item_features is None or not self._score_features:
-            return vectors
-        out: Tensor = vectors + self.item_features(self.items.indices(index))
-        return out
+    def scored_features(self) -> ItemFeatures | None:
+        """See `EncoderModule.scored_features`."""
+        return self.item_features if self._score_features else None
 
     def forward(self, batch: JaggedBatch) -> Encoded:
         """Encode the slices of a batch; a slice longer than ``max_history`` is an error of the caller."""

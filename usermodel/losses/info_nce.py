@@ -10,11 +10,12 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize
 
 Similarity = Literal["dot", "cosine"]
+Negatives = Literal["both", "other"]
 
 
 def info_nce(
@@ -25,10 +26,11 @@ def info_nce(
     temperature: float = 1.0,
     similarity: Similarity = "dot",
     weight: Float[Tensor, "*groups n"] | None = None,
+    negatives: Negatives = "both",
 ) -> Float[Tensor, ""]:
     """Mean over all ``2n`` rows of ``- log( exp(s_p) / (exp(s_p) + sum_j exp(s_j)) )``.
 
-    ``s`` are similarities of a row with the rows of both views, divided by the temperature. ``p`` is the row's partner: the
+    ``s`` are similarities of a row with the rows of both views, or of the other one, divided by the temperature. ``p`` is the row's partner: the
     same example in the other view. ``j`` runs over the rows of the group but for the row itself, its partner, and, with
     labels, all rows with the row's own label: they are no negatives. A partner stays one whatever its label.
 
@@ -39,6 +41,8 @@ def info_nce(
         temperature: Divides the similarities.
         similarity: ``dot`` or ``cosine``.
         weight: Factor of the loss of each example, in both views; the mean remains one over rows. None means 1.
+        negatives: Rows of ``both`` views (SimCLR), or of the ``other`` one: where views are so unlike, or within a view so like,
+            that rows of the own view are no measure.
 
     Returns:
         The mean; 0 with zero gradient where there is no example. A row without negatives has loss 0.
@@ -52,15 +56,24 @@ def info_nce(
     scores = rows @ rows.mT / temperature
     partner = (rows[..., :n, :] * rows[..., n:, :]).sum(-1) / temperature
     partner = torch.cat([partner, partner], dim=-1)
-    if label is None:
-        example = torch.arange(n, device=rows.device).repeat(2)
-        hidden = example[:, None] == example
-    else:
-        both = torch.cat([label, label], dim=-1)
-        hidden = both[..., :, None] == both[..., None, :]
+    hidden = _no_negatives(n, label, rows.device)
+    if negatives == "other":
+        view = torch.arange(2 * n, device=rows.device) < n
+        hidden = hidden | (view[:, None] == view)
     others = torch.logsumexp(scores.masked_fill(hidden, -math.inf), dim=-1)
     # The loss of a row as softplus(others - partner): without negatives that is exactly 0.
     losses = torch.nn.functional.softplus(others - partner)
     if weight is not None:
         losses = losses * torch.cat([weight, weight], dim=-1)
     return losses.mean()
+
+
+def _no_negatives(
+    n: int, label: Int64[Tensor, "*groups n"] | None, device: torch.device
+) -> Bool[Tensor, "*groups rows rows"]:
+    """Pairs of rows that are of the same example, or share a label."""
+    if label is None:
+        example = torch.arange(n, device=device).repeat(2)
+        return example[:, None] == example
+    both = torch.cat([label, label], dim=-1)
+    return both[..., :, None] == both[..., None, :]

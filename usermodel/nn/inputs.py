@@ -18,26 +18,36 @@ from usermodel.schema import EVENT_TYPE, WATCH_TIME
 _TIME_GAP: Final = "time_gap"
 
 
-class InputsConfig(Config):
+class ItemInputsConfig(Config):
+    """What an encoder knows of items beside their ids; nothing unless it is named.
+
+    Attributes:
+        item_features: Columns of the items table whose vectors are added to those of the items.
+        score_item_features: Add the same vectors where items are scored, so that both sides stay one table.
+    """
+
+    item_features: tuple[str, ...] = ()
+    score_item_features: bool = False
+
+
+class InputsConfig(ItemInputsConfig):
     """What an encoder reads beside the item of an event; nothing unless it is named.
 
     Attributes:
+        item_features: See `ItemInputsConfig`.
+        score_item_features: See `ItemInputsConfig`.
         event_type: A vector per event type.
         time_gap_buckets: A vector per bucket of the seconds since the previous event of the slice; see `log_buckets`.
             The first event has none.
         watch_time_buckets: A vector per bucket of the milliseconds watched.
         merge: ``sum`` adds these vectors to the item's; ``gated`` multiplies each by ``sigmoid(W [item, vector] + b)``
             first.
-        item_features: Columns of the items table whose vectors are added to those of the items.
-        score_item_features: Add the same vectors where items are scored, so that both sides stay one table.
     """
 
     event_type: bool = False
     time_gap_buckets: int = Field(default=0, ge=0, le=MOST_BUCKETS)
     watch_time_buckets: int = Field(default=0, ge=0, le=MOST_BUCKETS)
     merge: Literal["sum", "gated"] = "sum"
-    item_features: tuple[str, ...] = ()
-    score_item_features: bool = False
 
     @property
     def any_of_events(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -43,8 +43,23 @@ class ItemFeatures(nn.Module):
 
     def forward(self, index: Int64[Tensor, " n"]) -> Float[Tensor, "n dim"]:
         """Vectors of item indices, 0 to n_items."""
-        out: Tensor = torch.stack([part(index) for part in self.parts]).sum(0)
-        return out
+        return self.each(index).sum(0)
+
+    def each(
+        self, index: Int64[Tensor, " n"], *, value_dropout: float = 0.0
+    ) -> Float[Tensor, "features n dim"]:
+        """What every feature adds to the vectors of item indices, in their order.
+
+        Args:
+            index: Items, 0 to n_items.
+            value_dropout: Probability with which each category is left out of an item that has several; the mean is over those
+                that are left, and an item of which none is left has zeros.
+        """
+        return torch.stack([part(index, value_dropout) for part in self.parts])
+
+    def tables(self) -> list[Tensor]:
+        """The values behind each feature, as in `ItemFeature`."""
+        return [cast("_Column", part).values for part in self.parts]
 
 
 class _Column(nn.Module):
@@ -63,10 +78,13 @@ class _Column(nn.Module):
             else nn.Linear(feature.size, dim, bias=False)
         )
 
-    def forward(self, index: Int64[Tensor, " n"]) -> Float[Tensor, "n dim"]:
+    def forward(self, index: Int64[Tensor, " n"], value_dropout: float = 0.0) -> Float[Tensor, "n dim"]:
         own = self.values[index]
         if not self.codes:
             numbers: Tensor = self.weights(own)
             return numbers
+        if value_dropout and own.shape[1] > 1:
+            several = (own != 0).sum(1, keepdim=True) > 1
+            own = own * ~((torch.rand(own.shape, device=own.device) < value_dropout) & several)
         total: Tensor = self.weights(own.long()).sum(1)
         return total / (own != 0).sum(1).clamp(min=1)[:, None]

@@ -43,10 +43,9 @@ class PiecesConfig(SamplerConfig):
         inputs = np.maximum(split.train_stop - split.start - 1, 0)
         user = np.repeat(np.arange(len(inputs)), inputs)
         number = np.arange(len(user)) - np.repeat(np.cumsum(inputs) - inputs, inputs)
-        first = split.start[user]
-        target = first + 1 + number
-        start, stop = np.maximum(first, target - max_history), target + 1
-        examples = Examples(user, start, stop, stop, stop, store.times[target] + 1)
+        target = split.start[user] + 1 + number
+        examples = pieces_to(store, split, user, target, max_history)
+        start, stop = examples.start, examples.stop
         if self.partner == "none":
             return examples
         if not len(user):
@@ -56,6 +55,26 @@ class PiecesConfig(SamplerConfig):
             _random(items, rng) if self.partner == "random" else _last(items, _hashes(store, start, target))
         )
         return examples.with_partner(start[chosen], stop[chosen])
+
+
+def pieces_to(
+    store: SequenceStore,
+    split: Split,
+    user: Int64[ndarray, " n"],
+    target: Int64[ndarray, " n"],
+    max_history: int,
+) -> Examples:
+    """Slices that end with given events: at most ``max_history`` training events of the same user, and the target after them.
+
+    Args:
+        store: Holds the events.
+        split: Whose training part is read.
+        user: Whom each event belongs to; users may repeat.
+        target: Row of each event, in the training part and not the user's first.
+        max_history: Events before the target to read.
+    """
+    start, stop = np.maximum(split.start[user], target - max_history), target + 1
+    return Examples(user, start, stop, stop, stop, store.times[target] + 1)
 
 
 def _random(target: Int64[ndarray, " n"], rng: np.random.Generator) -> Int64[ndarray, " n"]:
