@@ -66,12 +66,14 @@ def draw(store):
         torch.manual_seed(0)
         encoder = TransformerConfig(dim=4, heads=1, hidden=4, layers=1).build(store.n_items)
         sampler = config.build(store, store.split(LeaveLastOutConfig()))
+        # Before refresh, which may draw.
+        vectors = torch.randn(N_EVENTS, 4)
         # Where there are numbers: the meta device has none to search or to fit.
         sampler.refresh(encoder, store)
         encoder, sampler = encoder.to(device), sampler.to(device)
         positives = (torch.arange(N_EVENTS) % store.n_items + 1).to(device)
         user = (torch.arange(N_EVENTS) % store.n_users).to(device)
-        context = DrawContext.of(encoder, torch.randn(N_EVENTS, 4).to(device), user)
+        context = DrawContext.of(encoder, vectors.to(device), user)
         generator = torch.Generator(device).manual_seed(seed) if device == "cpu" else None
         return sampler.sample(positives, context, n=n, generator=generator)
 
