@@ -210,7 +210,9 @@ def main() -> None:
         waiting = [pool.submit(cell, log, arguments.hidden, seed, arguments.epochs) for seed in seeds]
         cells = [one.result() for one in waiting]
     names = {
-        variant: [key for key, value in cells[0][variant].items() if isinstance(value, float)]
+        variant: [
+            key for key, value in cells[0][variant].items() if isinstance(value, float) and key != "seconds"
+        ]
         for variant in VARIANTS
     }
     result = {

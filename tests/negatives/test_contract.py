@@ -92,6 +92,8 @@ def draw(store, law):
         torch.manual_seed(0)
         encoder = TransformerConfig(dim=4, heads=1, hidden=4, layers=1).build(store.n_items)
         sampler = config.build(store, store.split(LeaveLastOutConfig()))
+        # Before refresh, which may draw.
+        vectors = torch.randn(max(n, N_EVENTS), 4)
         # Where there are numbers: the meta device has none to search or to fit.
         sampler.refresh(encoder, store)
         encoder, sampler = encoder.to(device), sampler.to(device)
@@ -100,7 +102,7 @@ def draw(store, law):
             chosen = np.random.default_rng(seed).integers(len(law), size=max(n, N_EVENTS))
             positives = law[torch.from_numpy(chosen)]
         user = (torch.arange(len(positives)) % store.n_users).to(device)
-        context = DrawContext.of(encoder, torch.randn(len(positives), 4).to(device), user)
+        context = DrawContext.of(encoder, vectors[: len(positives)].to(device), user)
         generator = torch.Generator(device).manual_seed(seed) if device == "cpu" else None
         return sampler.sample(positives.to(device), context, n=n, generator=generator)
 
