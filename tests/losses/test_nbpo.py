@@ -109,6 +109,18 @@ def test_extreme_scores_have_finite_losses_and_gradients(form, scale):
     assert all(torch.isfinite(grad).all() for grad in torch.autograd.grad(loss, tensors))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_weight_of_two_is_a_row_that_is_there_twice(form):
+    positive, negative, positive_flip, negative_flip = inputs(4)
+    weight = torch.ones_like(negative)
+    weight[2, 1], weight[0, 0] = 2.0, 0.0
+    weighted = nbpo(positive, negative, positive_flip, negative_flip, weight, form=form)
+    rows = [(k, j) for k in range(7) for j in range(3) if (k, j) != (0, 0)] + [(2, 1)]
+    again, flips = (torch.stack([x[k, j] for k, j in rows]) for x in (negative, negative_flip))
+    torch.testing.assert_close(weighted, nbpo(positive, again, positive_flip, flips, form=form))
+    torch.testing.assert_close(bpo(positive, negative, weight), bpo(positive, again))
+
+
 def test_no_row_is_zero_with_zero_gradient():
     tensors = [t[:0].detach().requires_grad_() for t in inputs()]
     for form in FORMS:

@@ -8,12 +8,12 @@ import torch
 from usermodel.losses.relevance import relevance_loss
 
 
-def by_hand(score, clicked, theta, clip, kind, weight):
+def by_hand(score, clicked, theta, clip, kind, weights):
     total = 0.0
-    for x, y, t in zip(score, clicked, theta, strict=True):
+    for x, y, t, w in zip(score, clicked, theta, weights, strict=True):
         p, share = 1 / (1 + math.exp(-x)), y / max(t, clip)
         one, zero = ((1 - p) ** 2, p**2) if kind == "squared" else (-math.log(p), -math.log(1 - p))
-        total += share * one + weight * (1 - share) * zero
+        total += w * (share * one + (1 - share) * zero)
     return total / len(score)
 
 
@@ -21,13 +21,14 @@ SCORE, CLICKED, THETA = [0.3, -1.2, 2.0, 0.0], [True, False, True, False], [0.5,
 
 
 @pytest.mark.parametrize("kind", ["squared", "log"])
-@pytest.mark.parametrize(("clip", "weight"), [(0.0, 1.0), (0.1, 1.0), (0.0, 0.3)])
-def test_value_by_hand(kind, clip, weight):
+@pytest.mark.parametrize(
+    ("clip", "weights"), [(0.0, [1.0] * 4), (0.1, [1.0] * 4), (0.0, [0.3, 0.0, 2.0, 1.0])]
+)
+def test_value_by_hand(kind, clip, weights):
     score, theta = torch.tensor(SCORE, dtype=torch.float64), torch.tensor(THETA, dtype=torch.float64)
-    loss = relevance_loss(
-        score, torch.tensor(CLICKED), theta, clip=clip, point_loss=kind, unclicked_weight=weight
-    )
-    assert loss.item() == pytest.approx(by_hand(SCORE, CLICKED, THETA, clip, kind, weight), rel=1e-12)
+    weight = torch.tensor(weights, dtype=torch.float64)
+    loss = relevance_loss(score, torch.tensor(CLICKED), theta, weight, clip=clip, point_loss=kind)
+    assert loss.item() == pytest.approx(by_hand(SCORE, CLICKED, THETA, clip, kind, weights), rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["squared", "log"])
@@ -41,11 +42,12 @@ def test_gradient_by_finite_differences(kind):
 
 def test_wmf_is_the_case_of_propensity_one():
     score, clicked = torch.tensor(SCORE), torch.tensor(CLICKED)
-    wmf = relevance_loss(score, clicked, unclicked_weight=0.2)
+    weight = torch.where(clicked, 1.0, 0.2)
+    wmf = relevance_loss(score, clicked, weight=weight)
     p = torch.sigmoid(score)
     wanted = torch.where(clicked, (1 - p) ** 2, 0.2 * p**2).mean()
     torch.testing.assert_close(wmf, wanted)
-    torch.testing.assert_close(wmf, relevance_loss(score, clicked, torch.ones(4), unclicked_weight=0.2))
+    torch.testing.assert_close(wmf, relevance_loss(score, clicked, torch.ones(4), weight))
 
 
 def test_it_may_be_negative_unless_told_otherwise():

@@ -8,7 +8,9 @@ import torch
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.bpr import bpr
 from usermodel.losses.sampled import sampled_softmax
+from usermodel.losses.warp import warp
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler
 from usermodel.negatives.uniform import Uniform
 from usermodel.objectives import item_loss
@@ -44,7 +46,7 @@ OWN = torch.tensor([[5, 9], [1, 30], [4, 2], [30, 30], [9, 1], [2, 2], [7, 8], [
 
 
 @pytest.mark.parametrize("ids", [SHARED, OWN, torch.arange(1, 31)], ids=["shared", "own", "more than items"])
-@pytest.mark.parametrize("loss", ["sampled-softmax", "gbce", "bce"])
+@pytest.mark.parametrize("loss", ["sampled-softmax", "gbce", "bce", "bpr", "warp"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
     encoder, make_batch, ids, loss, weighted
@@ -57,6 +59,10 @@ def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
     arguments = (encoder(inputs).events, encoder.items.weight, target, ids)
     if loss == "sampled-softmax":
         wanted = sampled_softmax(*arguments, sampler.drawn.log_q, weight)
+    elif loss == "warp":
+        wanted = warp(*arguments, sampler.drawn.log_q, weight, n_items=N_ITEMS)
+    elif loss == "bpr":
+        wanted = bpr(*arguments, weight)
     else:
         beta = gbce_beta(n, N_ITEMS, 0.75) if loss == "gbce" else 1.0
         wanted = binary_cross_entropy(*arguments, weight, beta=beta)

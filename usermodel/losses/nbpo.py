@@ -22,17 +22,22 @@ from torch.nn.functional import logsigmoid
 Form = Literal["surrogate", "likelihood", "probability"]
 
 
-def bpo(positive: Float[Tensor, "*positives"], negative: Float[Tensor, "*negatives"]) -> Float[Tensor, ""]:
+def bpo(
+    positive: Float[Tensor, "*positives"],
+    negative: Float[Tensor, "*negatives"],
+    weight: Float[Tensor, "*negatives"] | None = None,
+) -> Float[Tensor, ""]:
     """Mean of ``-log sigmoid(r)`` over positives and ``-log sigmoid(-r)`` over negatives, all rows alike.
 
     Args:
         positive: Relevance scores of rows seen as positive, any shape.
         negative: Those of rows seen as negative, any shape.
+        weight: How much each negative counts, None means 1; the mean remains one over all rows.
 
     Returns:
         The mean; 0 with zero gradient where there is no row.
     """
-    return _mean(logsigmoid(positive), logsigmoid(-negative))
+    return _mean(logsigmoid(positive), logsigmoid(-negative), weight)
 
 
 def nbpo(
@@ -40,6 +45,7 @@ def nbpo(
     negative: Float[Tensor, "*negatives"],
     positive_flip: Float[Tensor, "*positives"],
     negative_flip: Float[Tensor, "*negatives"],
+    weight: Float[Tensor, "*negatives"] | None = None,
     *,
     form: Form = "surrogate",
 ) -> Float[Tensor, ""]:
@@ -53,6 +59,7 @@ def nbpo(
         negative: Those of rows seen as negative, any shape.
         positive_flip: Flip scores of the first.
         negative_flip: Flip scores of the second.
+        weight: As in `bpo`.
         form: ``likelihood`` and ``probability`` are what they say. ``surrogate`` replaces the gradient of the likelihood: each
             factor's logarithm is weighted by the other factor, held fixed. Ascent is then along
 
@@ -69,12 +76,12 @@ def nbpo(
         liked, likes = torch.sigmoid(positive).detach(), torch.sigmoid(negative).detach()
         first = kept * logsigmoid(positive) + liked * logsigmoid(-positive_flip)
         second = logsigmoid(-negative) + hidden * logsigmoid(negative) + likes * logsigmoid(negative_flip)
-        return _mean(first, second)
+        return _mean(first, second, weight)
     first = logsigmoid(positive) + logsigmoid(-positive_flip)
     second = torch.logaddexp(logsigmoid(-negative), logsigmoid(negative) + logsigmoid(negative_flip))
     if form == "probability":
         first, second = first.exp(), second.exp()
-    return _mean(first, second)
+    return _mean(first, second, weight)
 
 
 def flip_posterior(score: Float[Tensor, "*rows"], flip: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
@@ -86,6 +93,8 @@ def flip_posterior(score: Float[Tensor, "*rows"], flip: Float[Tensor, "*rows"]) 
     return torch.sigmoid(score + logsigmoid(flip))
 
 
-def _mean(positive: Tensor, negative: Tensor) -> Tensor:
+def _mean(positive: Tensor, negative: Tensor, weight: Tensor | None) -> Tensor:
     """Minus the mean over all rows of both."""
-    return -(positive.sum() + negative.sum()) / max(positive.numel() + negative.numel(), 1)
+    rows = positive.numel() + negative.numel()
+    negative = negative if weight is None else weight * negative
+    return -(positive.sum() + negative.sum()) / max(rows, 1)

@@ -22,13 +22,13 @@ def relevance_loss(
     score: Float[Tensor, "*rows"],
     clicked: Bool[Tensor, "*rows"],
     propensity: Float[Tensor, "*rows"] | None = None,
+    weight: Float[Tensor, "*rows"] | None = None,
     *,
     clip: float = 0.0,
     point_loss: PointLoss = "squared",
     non_negative: bool = False,
-    unclicked_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Mean of ``(y / theta) d1 + w (1 - y / theta) d0`` over rows; ``d1`` and ``d0`` are losses of a relevant and another row.
+    """Mean of ``w ((y / theta) d1 + (1 - y / theta) d0)`` over rows; ``d1`` and ``d0`` are losses of a relevant and another row.
 
     Squared: ``d1 = (1 - sigmoid(s))^2``, ``d0 = sigmoid(s)^2``. Log: ``d1 = -log sigmoid(s)``, ``d0 = -log sigmoid(-s)``.
 
@@ -36,11 +36,12 @@ def relevance_loss(
         score: ``s`` of each pair of user and item, any shape.
         clicked: ``y``.
         propensity: ``theta``, above 0 and at most 1; None means 1, the naive loss.
+        weight: ``w``, None means 1; the mean remains one over rows. Without propensities, and with a weight for the rows that
+            were not clicked, this is WMF.
         clip: ``M``: theta is at least that. 0 is without bias; a higher one trades bias for variance, which grows as 1 / theta.
         point_loss: Which d1 and d0.
         non_negative: The mean of the d0 part, which is negative for a click of low propensity and never in expectation, is cut
             at 0, as for positive and unlabelled data (Kiryo et al. 2017); then it gives no gradient. Off, the loss may be below 0.
-        unclicked_weight: ``w``, 1 for Rel-MF. With no propensity, WMF: a weight for what was not clicked.
 
     Returns:
         The mean; 0 with zero gradient where there is no row.
@@ -53,7 +54,8 @@ def relevance_loss(
         relevant, other = (1.0 - chance).square(), chance.square()
     else:
         relevant, other = softplus(-score), softplus(score)
-    rows = max(score.numel(), 1)
-    first = (share * relevant).sum() / rows
-    second = unclicked_weight * ((1.0 - share) * other).sum() / rows
-    return first + (second.clamp(min=0.0) if non_negative else second)
+    first, second = share * relevant, (1.0 - share) * other
+    if weight is not None:
+        first, second = weight * first, weight * second
+    rest = second.sum()
+    return (first.sum() + (rest.clamp(min=0.0) if non_negative else rest)) / max(score.numel(), 1)
