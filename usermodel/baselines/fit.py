@@ -203,7 +203,7 @@ class _Run:
             if self.config.l2:
                 value = value + self.config.l2 * model.penalty(batch)
         self.optimiser.zero_grad(set_to_none=True)
-        value.backward()
+        torch.autograd.backward(value)
         # AdaGrad builds sparse tensors of rows that are known to be right.
         with torch.sparse.check_sparse_tensor_invariants(enable=False):  # type: ignore[no-untyped-call]
             self.optimiser.step()
