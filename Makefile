@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute bench-objectives gpu-proof clean help
+.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute proof-gowalla bench-objectives bench-propagation gpu-proof clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, bench-objectives, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, proof-gowalla, bench-objectives, bench-propagation, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -76,6 +76,14 @@ proof-user-attribute: $(VENV)/.installed
 	for data in movielens-1m simulator; do \
 	  $(BIN)/python benchmarks/quality/user_attribute.py --data $$data --ablations \
 	    --out benchmarks/results/user_attribute_$$data.json || exit 1; done
+
+# Models of ids on Gowalla by loss and negatives; a run takes minutes, all of them hours. A stopped command goes on.
+proof-gowalla: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/gowalla.py --out benchmarks/results/gowalla_negatives.json
+
+# Sums on the graph of users and items beside sparse matrices; a minute.
+bench-propagation: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed/propagation.py --json benchmarks/results/propagation.json
 
 # Seconds of an epoch with each recipe; 10 minutes.
 bench-objectives: $(VENV)/.installed

@@ -34,10 +34,10 @@ def test_value_and_gradients_equal_torchs_for_every_chunk_size(monkeypatch, rows
 
 def test_chunks_shrink_for_large_catalogues():
     like = torch.zeros(1)
-    assert softmax._chunk(10_000, 12_101, like) == softmax.CHUNK_ROWS
-    assert softmax._chunk(10_000, 12_101, like.bfloat16()) == 2 * softmax.CHUNK_ROWS
-    assert softmax._chunk(10_000, 10**6, like) * 10**6 <= softmax.CHUNK_LOGITS
-    assert softmax._chunk(10_000, 10**9, like) == 1
+    assert softmax.rows_of_chunk(10_000, 12_101, like) == softmax.CHUNK_ROWS
+    assert softmax.rows_of_chunk(10_000, 12_101, like.bfloat16()) == 2 * softmax.CHUNK_ROWS
+    assert softmax.rows_of_chunk(10_000, 10**6, like) * 10**6 <= softmax.CHUNK_LOGITS
+    assert softmax.rows_of_chunk(10_000, 10**9, like) == 1
 
 
 def test_double_precision_passes_gradcheck():
@@ -114,7 +114,7 @@ def test_a_vanishing_target_probability_stays_finite(dtype):
 def test_bfloat16_rows_that_are_no_multiple_of_a_kernels_agree(rows, scale):
     """Rows are filled up with zeros, which must count for nothing; with and without the largest logit taken off."""
     events, items, target = inputs(rows=rows, classes=97, dim=16, scale=scale)
-    assert softmax._is_safe(events, items) == (scale == 1.0)
+    assert softmax.is_safe(events, items) == (scale == 1.0)
     theirs = F.cross_entropy(events @ items.T, target)
     with products_in(torch.bfloat16):
         ours = full_softmax(events, items, target)
@@ -127,15 +127,15 @@ def test_bfloat16_rows_that_are_no_multiple_of_a_kernels_agree(rows, scale):
 def test_the_largest_logit_is_taken_off_only_where_it_matters():
     """Both ways give the same loss and gradients."""
     events, items, target = inputs()
-    assert softmax._is_safe(events, items)
+    assert softmax.is_safe(events, items)
     for factor in (1.0, 4.0, 9.0):
         e, i = (factor * events).detach().requires_grad_(), items.detach().requires_grad_()
         ours, theirs = full_softmax(e, i, target), F.cross_entropy(e @ i.T, target)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
         for a, b in zip(gradients(ours, e, i), gradients(theirs, e, i), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    assert not softmax._is_safe(e, i)
-    assert not softmax._is_safe(events * torch.nan, items)
+    assert not softmax.is_safe(e, i)
+    assert not softmax.is_safe(events * torch.nan, items)
 
 
 def test_only_the_gradients_that_are_needed_are_computed():

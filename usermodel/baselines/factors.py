@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from usermodel.embedding_table import DotScorer, Scorer
 from usermodel.negatives.protocol import Negatives
@@ -86,6 +87,7 @@ class FactorModel(nn.Module):
         n_items: Items.
         dim: Width of a vector.
         std: Standard deviation of the normal distribution that the vectors are drawn from, by torch's generator.
+        cosine: Whether the vectors that are scored have length 1. Losses then need a temperature.
 
     Attributes:
         users: Table of users; row ``u + 1`` is user ``u``.
@@ -97,9 +99,11 @@ class FactorModel(nn.Module):
 
     projects: ClassVar[bool] = False
 
-    def __init__(self, n_users: int, n_items: int, dim: int = 64, *, std: float = 0.1) -> None:
+    def __init__(
+        self, n_users: int, n_items: int, dim: int = 64, *, std: float = 0.1, cosine: bool = False
+    ) -> None:
         super().__init__()
-        self.n_users, self.n_items, self.dim = n_users, n_items, dim
+        self.n_users, self.n_items, self.dim, self.cosine = n_users, n_items, dim, cosine
         self.users, self.items = ItemTable(n_users, dim), ItemTable(n_items, dim)
         self.users.reset(std)
         self.items.reset(std)
@@ -107,15 +111,22 @@ class FactorModel(nn.Module):
     @property
     def reads_rows(self) -> bool:
         """See the class."""
-        return True
+        return not self.cosine
 
     def layer_0(self) -> Tables:
         """The learned vectors."""
         return Tables(self.users.vectors(), self.items.vectors())
 
+    def combined(self) -> Tables:
+        """What becomes of the learned vectors before their lengths are looked at; for models to override."""
+        return self.layer_0()
+
     def tables(self) -> Tables:
         """The vectors that are scored, with their gradient."""
-        return self.layer_0()
+        users, items = self.combined()
+        return (
+            Tables(normalize(users, dim=1), normalize(items, dim=1)) if self.cosine else Tables(users, items)
+        )
 
     def item_vectors(self, index: Int64[Tensor, " n"] | None = None) -> Float[Tensor, "n dim"]:
         """The vectors of items, 1 to n_items, that are scored; None means all. What samplers that follow an encoder ask for."""

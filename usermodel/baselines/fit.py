@@ -20,6 +20,7 @@ from usermodel.config import Config
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.loader import step_seed
+from usermodel.losses.precision import products_in
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.training.lazy_adam import LazyAdam
 
@@ -45,6 +46,7 @@ class FitConfig(Config):
             model and the loss read rows only, and few of them (`LAZY_RATIO`).
         known_negatives: ``leave-out`` gives a drawn item that the user has taken the weight 0, where each pair has negatives of
             its own; ``keep`` does not look. Negatives that all pairs share are kept: others need them.
+        precision: Of the products of losses that have a choice, `usermodel.losses.precision`.
         validate_every: Epochs between two validations.
         patience: Validations without a better value after which training ends; None never ends it.
         seed: Of order, draws and dropout.
@@ -59,6 +61,7 @@ class FitConfig(Config):
     optimiser: Literal["adam", "adagrad"] = "adam"
     row_updates: Literal["auto", "lazy", "dense"] = "auto"
     known_negatives: Literal["leave-out", "keep"] = "leave-out"
+    precision: Literal["float32", "bfloat16"] = "float32"
     validate_every: int = Field(default=1, ge=1)
     patience: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
@@ -199,7 +202,8 @@ class _Run:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(step_seed(self.config.seed, self.steps))
             batch = self.maker(user, item)
-            value: Tensor = self.maker.loss(batch)
+            with products_in(getattr(torch, self.config.precision)):
+                value: Tensor = self.maker.loss(batch)
             if self.config.l2:
                 value = value + self.config.l2 * model.penalty(batch)
         self.optimiser.zero_grad(set_to_none=True)

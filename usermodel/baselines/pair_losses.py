@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from usermodel.baselines.factors import PairBatch, PairLoss
 from usermodel.losses.bpr import bpr
+from usermodel.losses.rows_softmax import rows_softmax
 from usermodel.losses.sampled import sampled_softmax
 
 
@@ -17,16 +19,18 @@ class Bpr(PairLoss):
 
     Args:
         n_negatives: Items to draw.
+        temperature: Scores are divided by it.
     """
 
-    def __init__(self, n_negatives: int = 1) -> None:
+    def __init__(self, n_negatives: int = 1, *, temperature: float = 1.0) -> None:
         super().__init__()
-        self.n_negatives = n_negatives
+        self.n_negatives, self.temperature = n_negatives, temperature
 
     def forward(self, batch: PairBatch) -> Float[Tensor, ""]:
         """See `PairLoss`."""
         negatives, rows = batch.drawn()
-        return bpr(batch.users[batch.user_row], batch.items, batch.item_row, rows, negatives.weight)
+        users = batch.users[batch.user_row] / self.temperature
+        return bpr(users, batch.items, batch.item_row, rows, negatives.weight)
 
 
 class SampledSoftmax(PairLoss):
@@ -49,3 +53,23 @@ class SampledSoftmax(PairLoss):
         assert negatives.log_q is not None
         users = batch.users[batch.user_row] / self.temperature
         return sampled_softmax(users, batch.items, batch.item_row, rows, negatives.log_q, negatives.weight)
+
+
+class UserSoftmax(PairLoss):
+    """`usermodel.losses.rows_softmax.rows_softmax`: the softmax over the catalogue for all items of each user, without negatives.
+
+    Args:
+        temperature: Scores are divided by it.
+    """
+
+    whole_users: ClassVar[bool] = True
+    whole_catalogue: ClassVar[bool] = True
+
+    def __init__(self, *, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, batch: PairBatch) -> Float[Tensor, ""]:
+        """See `PairLoss`."""
+        some, row = torch.unique_consecutive(batch.user_row, return_inverse=True)
+        return rows_softmax(batch.users[some] / self.temperature, batch.items, row, batch.item_row)

@@ -33,9 +33,10 @@ CHUNK_LOGITS = 1 << 25
 #: Bound of a binary logit below which nothing is taken off: 2^64 times the largest catalogue is far from overflow, and
 #: 2^-64 far from underflow, in float32 and bfloat16.
 SAFE_EXPONENT: Final = 64.0
-#: See `_column_sums`.
+#: See `column_sums`.
 GROUPS: Final = 64
-_LOG2_E: Final = 1 / math.log(2)
+#: Logits are binary: a natural one is multiplied by this.
+LOG2_E: Final = 1 / math.log(2)
 
 
 def full_softmax(
@@ -72,12 +73,12 @@ class _FullSoftmax(torch.autograd.Function):
         rows, classes = len(events), len(items)
         wide = torch.promote_types(events.dtype, torch.float32)
         # Logits are binary from here on: multiplied by log2(e).
-        h, w = _aligned(events.to(dtype)), (items * _LOG2_E).to(dtype)
-        shift = not _is_safe(events, items)
+        h, w = aligned(events.to(dtype)), (items * LOG2_E).to(dtype)
+        shift = not is_safe(events, items)
         grad_events = torch.empty_like(h, dtype=wide) if need_events else None
         grad_items = torch.zeros_like(items, dtype=wide) if need_items else None
         total = torch.zeros((), dtype=wide, device=events.device)
-        step = _chunk(rows, classes, h)
+        step = rows_of_chunk(rows, classes, h)
         # One buffer for all chunks: fresh memory would be paid for page by page.
         buffer = h.new_empty(classes * min(step, len(h)))
         with torch.autocast(events.device.type, enabled=False):
@@ -90,7 +91,7 @@ class _FullSoftmax(torch.autograd.Function):
                     p.sub_(p.amax(0))
                 logit = p.gather(0, wanted)[0].to(wide)
                 p.exp2_()
-                normaliser = _column_sums(p, wide)
+                normaliser = column_sums(p, wide)
                 # -log2 p of the target as lse - logit, so that a vanishing probability is not log(0).
                 total += (normaliser[: len(logit)].log2() - logit).sum()
                 if not graph:
@@ -98,9 +99,9 @@ class _FullSoftmax(torch.autograd.Function):
                 # p holds normaliser x probability.
                 if grad_events is not None:
                     # w holds the factor log2(e), which the gradient does not.
-                    torch.div((p.T @ w).to(wide), normaliser[:, None] * _LOG2_E, out=grad_events[part])
+                    torch.div((p.T @ w).to(wide), normaliser[:, None] * LOG2_E, out=grad_events[part])
                 if grad_items is not None:
-                    _add_product(grad_items, p, (chunk.to(wide) / normaliser[:, None]).to(dtype))
+                    add_product(grad_items, p, (chunk.to(wide) / normaliser[:, None]).to(dtype))
         # The -1 at the target, which the probabilities above lack.
         if grad_events is not None:
             grad_events = grad_events[:rows].sub_(items.detach()[target])
@@ -109,7 +110,7 @@ class _FullSoftmax(torch.autograd.Function):
         ctx.save_for_backward(grad_events, grad_items)
         scale = 1.0 / max(rows, 1)
         ctx.scale, ctx.types = scale, (events.dtype, items.dtype)
-        return total * (scale / _LOG2_E)
+        return total * (scale / LOG2_E)
 
     @staticmethod
     @once_differentiable
@@ -124,21 +125,21 @@ class _FullSoftmax(torch.autograd.Function):
         )
 
 
-def _aligned(rows: Tensor) -> Tensor:
+def aligned(rows: Tensor) -> Tensor:
     """Followed by zeros up to a multiple of `ALIGN`, where that saves compiling."""
     missing = -len(rows) % ALIGN if rows.dtype == torch.bfloat16 and rows.device.type == "cpu" else 0
     return pad(rows, (0, 0, 0, missing)) if missing else rows
 
 
-def _is_safe(events: Tensor, items: Tensor) -> bool:
+def is_safe(events: Tensor, items: Tensor) -> bool:
     """Whether no binary logit can exceed `SAFE_EXPONENT` (Cauchy-Schwarz); False where looking would stop a queue."""
     if events.device.type != "cpu" or not len(events) or not len(items):
         return False
     longest = [torch.linalg.vector_norm(rows.detach(), dim=1).amax() for rows in (events, items)]
-    return float(longest[0] * longest[1]) * _LOG2_E < SAFE_EXPONENT
+    return float(longest[0] * longest[1]) * LOG2_E < SAFE_EXPONENT
 
 
-def _column_sums(p: Tensor, wide: torch.dtype) -> Tensor:
+def column_sums(p: Tensor, wide: torch.dtype) -> Tensor:
     """Sum over the classes.
 
     PyTorch copies a bfloat16 matrix into floats to sum it as such. Sums of 64 groups, each accumulated in float32 and rounded
@@ -151,7 +152,7 @@ def _column_sums(p: Tensor, wide: torch.dtype) -> Tensor:
     return sums + p[most:].sum(0, dtype=wide)
 
 
-def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+def add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
     """``total += a @ b``, without a copy of the product where the types allow."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
@@ -159,7 +160,7 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total += a @ b
 
 
-def _chunk(rows: int, classes: int, like: Tensor) -> int:
+def rows_of_chunk(rows: int, classes: int, like: Tensor) -> int:
     """Rows per chunk. Caches decide on a CPU; elsewhere small products waste the device, so only memory does."""
     cached = CHUNK_ROWS * 4 // like.element_size() if like.device.type == "cpu" else rows
     return max(1, min(cached, CHUNK_LOGITS // max(classes, 1)))

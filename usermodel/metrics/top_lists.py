@@ -72,7 +72,7 @@ def top_lists(
     for start in range(0, len(examples), size):
         part = np.arange(start, min(start + size, len(examples)))
         scores = _masked(scorer, store, examples.take(part), excluded, max(ks))
-        best, places = _best(scores, max(ks) + 1)
+        best, places = best_scores(scores, max(ks) + 1)
         for one in sums.values():
             one.add(start, scores[:, : scorer.n_items], best, places)
     return {k: one.result() for k, one in sums.items()}
@@ -146,7 +146,7 @@ def _masked(
     return scores
 
 
-def _best(
+def best_scores(
     scores: Float[Tensor, "batch padded"], most: int
 ) -> tuple[Float[Tensor, "batch most"], Int64[Tensor, "batch most"]]:
     """The highest scores and their columns: all of the ``most`` best lie in as many blocks, those of the highest maxima."""
