@@ -47,7 +47,7 @@ from usermodel.store.sequence_store import SequenceStore
 DRAWS = 200
 #: Users of MovieLens-100K whose pairs with every item the loss is over.
 USERS = 200
-CLIPS = {"movielens-100k": (0.0, 0.05, 0.1, 0.2, 0.4), "simulator": (0.0, 0.005, 0.01, 0.05, 0.2)}
+CLIPS = {"movielens-100k": (0.0, 0.05, 0.1, 0.2, 0.4), "simulator": (0.0, 0.001, 0.01, 0.05, 0.2)}
 #: Impressions that the simulator's policy gives each user in a draw.
 SLATE = 20
 KS = (1, 3, 5)
