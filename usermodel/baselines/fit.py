@@ -7,26 +7,20 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from usermodel.baselines.factors import FactorModel, PairBatch, PairLoss
+from usermodel.baselines.factors import FactorModel, PairLoss
 from usermodel.baselines.interactions import Interactions
-from usermodel.baselines.pair_batches import BatchMaker, order, order_users
+from usermodel.baselines.pair_batches import BatchMaker
+from usermodel.baselines.pair_steps import PairSteps, optimiser_of
 from usermodel.config import Config
-from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import ConfigError, DataError, NumericError
-from usermodel.loader import step_seed
-from usermodel.losses.precision import products_in
+from usermodel.errors import ConfigError, DataError
 from usermodel.negatives.protocol import NegativeSampler
-from usermodel.training.lazy_adam import LazyAdam
 
-#: Rows of the tables for each row that a step reads, from which ``auto`` is lazy: a row that is kept in mind costs about as much
-#: as so many that are simply updated with all others.
-LAZY_RATIO: Final = 32
 #: Higher is better.
 Validate = Callable[[FactorModel], float]
 
@@ -43,7 +37,7 @@ class FitConfig(Config):
         l2: Weight of `FactorModel.penalty`.
         optimiser: ``adam``, or ``adagrad``.
         row_updates: ``lazy`` changes only the rows of a batch, with the same result; ``dense`` all. ``auto``: lazy where the
-            model and the loss read rows only, and few of them (`LAZY_RATIO`).
+            model and the loss read rows only, and few of them (`usermodel.baselines.pair_steps.LAZY_RATIO`).
         known_negatives: ``leave-out`` gives a drawn item that the user has taken the weight 0, where each pair has negatives of
             its own; ``keep`` does not look. Negatives that all pairs share are kept: others need them.
         precision: Of the products of losses that have a choice, `usermodel.losses.precision`.
@@ -121,8 +115,7 @@ def fit(
         sampler: Draws negatives, and is refreshed before each epoch where the pairs come from a store; None for a loss that
             draws none.
         config: How.
-        validate: Asked each ``config.validate_every`` epochs and after the last one. The model ends with the weights of the best
-            answer.
+        validate: Asked each ``config.validate_every`` epochs and after the last; the best answer's weights stay.
         on_epoch: Told after each epoch.
 
     Raises:
@@ -132,136 +125,56 @@ def fit(
     """
     _require_sense(model, pairs, loss, sampler)
     device = next(model.parameters()).device
-    optimiser = _optimiser(model, loss.to(device), config)
+    optimiser = optimiser_of(model, loss.to(device), config)
     sampler = sampler.to(device) if sampler is not None and loss.n_negatives else None
     user, item = (torch.from_numpy(part).to(device) for part in (pairs.user, pairs.item))
     known = user * pairs.n_items + item - 1 if config.known_negatives == "leave-out" else None
-    run = _Run(BatchMaker(model, loss, sampler, known), optimiser, config, user, item)
-    fitted, best, waited = Fitted(), -math.inf, 0
-    weights: dict[str, Tensor] = {}
-    for epoch in range(config.epochs):
+    steps = PairSteps(BatchMaker(model, loss, sampler, known), optimiser, config, user, item)
+    fitted, best = Fitted(), _Best(model, validate)
+    for epoch in range(1, config.epochs + 1):
         begin = time.perf_counter()
-        mean = run.epoch(pairs, epoch)
+        mean = steps.epoch(pairs, epoch - 1)
         seconds, value = time.perf_counter() - begin, None
-        if validate is not None and ((epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs):
-            model.eval()
-            value = validate(model)
-            waited += 1
-            if value > best:
-                best, waited, weights = value, 0, copy.deepcopy(model.state_dict())
-                fitted.best_epoch = epoch + 1
-        fitted.epochs.append(EpochReport(epoch + 1, mean, seconds, value))
+        if epoch % config.validate_every == 0 or epoch == config.epochs:
+            value = best.ask(epoch)
+        fitted.epochs.append(EpochReport(epoch, mean, seconds, value))
         if on_epoch is not None:
             on_epoch(fitted.epochs[-1])
-        if config.patience is not None and waited >= config.patience:
+        if config.patience is not None and best.waited >= config.patience:
             break
-    if weights:
-        model.load_state_dict(weights)
-    else:
-        fitted.best_epoch = len(fitted.epochs)
     model.users.before_read = model.items.before_read = None
+    fitted.best_epoch = best.restore() or len(fitted.epochs)
     model.eval()
     return fitted
 
 
 @dataclass
-class _Run:
-    """What stays the same from step to step, and the number of steps."""
+class _Best:
+    """The weights of the best validation so far."""
 
-    maker: BatchMaker
-    optimiser: torch.optim.Optimizer
-    config: FitConfig
-    user: Tensor
-    item: Tensor
-    steps: int = 0
+    model: FactorModel
+    validate: Validate | None
+    value: float = -math.inf
+    epoch: int = 0
+    waited: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def epoch(self, pairs: Interactions, number: int) -> float:
-        """Mean of the loss over the pairs."""
-        loss, config, sampler = self.maker.loss, self.config, self.maker.sampler
-        self.maker.model.train()
-        loss.train()
-        if sampler is not None and pairs.store is not None:
-            sampler.refresh(cast("EncoderModule", self.maker.model), pairs.store)
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * config.decay**number
-        make, size = (order_users, config.batch_users) if loss.whole_users else (order, config.batch_pairs)
-        total = torch.zeros((), dtype=torch.float64, device=self.user.device)
-        for numbers in make(pairs, size, seed=config.seed, epoch=number):
-            rows = torch.from_numpy(numbers).to(self.user.device)
-            total += self._step(self.user[rows], self.item[rows]) * len(rows)
-        mean = float(total) / len(pairs)
-        if not math.isfinite(mean):
-            do = "Lower the learning rate."
-            raise NumericError("loss", expected="a finite loss", found=f"{mean} in epoch {number + 1}", do=do)
-        if isinstance(self.optimiser, LazyAdam):
-            self.optimiser.settle()
-        return mean
+    def ask(self, epoch: int) -> float | None:
+        if self.validate is None:
+            return None
+        self.model.eval()
+        value = self.validate(self.model)
+        self.waited += 1
+        if value > self.value:
+            self.value, self.epoch, self.waited = value, epoch, 0
+            self.weights = copy.deepcopy(self.model.state_dict())
+        return value
 
-    def _step(self, user: Tensor, item: Tensor) -> Tensor:
-        model, device = self.maker.model, user.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(step_seed(self.config.seed, self.steps))
-            batch = self.maker(user, item)
-            with products_in(getattr(torch, self.config.precision)):
-                value: Tensor = self.maker.loss(batch)
-            if self.config.l2:
-                value = value + self.config.l2 * model.penalty(batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
-        # AdaGrad builds sparse tensors of rows that are known to be right.
-        with torch.sparse.check_sparse_tensor_invariants(enable=False):  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-        self.steps += 1
-        with torch.no_grad():
-            model.after_step(*(self._changed(batch) if self._rows_only else (None, None)))
-        return value.detach()
-
-    @property
-    def _rows_only(self) -> bool:
-        """Whether a step has changed the rows of its batch alone."""
-        return self.maker.model.users.before_read is not None
-
-    def _changed(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        drawn = batch.item if batch.negatives is None else batch.negatives.ids.flatten()
-        return torch.unique(batch.user), torch.unique(torch.cat([batch.item, drawn]))
-
-
-def _optimiser(model: FactorModel, loss: PairLoss, config: FitConfig) -> torch.optim.Optimizer:
-    lazy = _is_lazy(model, loss, config)
-    tables = [model.users, model.items]
-    weights = [*model.parameters(), *loss.parameters()]
-    if config.optimiser == "adagrad":
-        if lazy:
-            # AdaGrad has no momentum: rows without a gradient stay where they are, and nothing is owed to them.
-            model.users.before_read = model.items.before_read = _nothing
-        return torch.optim.Adagrad(weights, lr=config.learning_rate)
-    if lazy:
-        own = {id(table.weight) for table in tables}
-        return LazyAdam(tables, [w for w in weights if id(w) not in own], lr=config.learning_rate)
-    return torch.optim.Adam(weights, lr=config.learning_rate, fused=True)
-
-
-def _nothing(rows: Tensor) -> None:
-    del rows
-
-
-def _is_lazy(model: FactorModel, loss: PairLoss, config: FitConfig) -> bool:
-    if config.row_updates == "dense":
-        return False
-    obstacle = ""
-    if not model.reads_rows:
-        obstacle = "a model whose vectors depend on each other"
-    elif loss.whole_catalogue:
-        obstacle = "a loss that reads the whole catalogue"
-    elif model.projects and config.optimiser == "adam":
-        obstacle = "Adam, which moves rows after their batch, and a model that moves them in every step"
-    if obstacle and config.row_updates == "lazy":
-        do = "Set row_updates=auto."
-        expected = "steps that change the rows they read"
-        raise ConfigError("row_updates", expected=expected, found=obstacle, do=do)
-    read = config.batch_pairs * (2 + loss.n_negatives)
-    few = config.row_updates == "lazy" or read * LAZY_RATIO < model.n_users + model.n_items
-    return few and not obstacle
+    def restore(self) -> int:
+        """Load them; the epoch they are of, or 0 where nobody validates."""
+        if self.epoch:
+            self.model.load_state_dict(self.weights)
+        return self.epoch
 
 
 def _require_sense(
