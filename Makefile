@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute proof-gowalla bench-objectives bench-propagation gpu-proof clean help
+.PHONY: demo test check test-slow format proof-beauty proof-ml-1m proof-parity proof-demo readme peers bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve proof-serving proof-intents proof-intents-ml-1m proof-user-attribute proof-gowalla proof-nbpo proof-relevance proof-metric-learning bench-objectives bench-propagation gpu-proof clean help
 
 help:
 	@echo "make demo     the whole road on simulated logs, ends with the path of report.html (1 to 3 minutes)"
 	@echo "make test     the tests"
 	@echo "make check    formatter, linter, types, layer contract, budgets"
-	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, proof-gowalla, bench-objectives, bench-propagation, gpu-proof   long proofs; results go to benchmarks/results/"
+	@echo "make test-slow, proof-beauty, proof-ml-1m, proof-parity, bench-ingest, bench-ingest-peers, bench-ingest-large, bench-train, bench-loss, bench-pieces, bench-serve, proof-serving, proof-intents, proof-intents-ml-1m, proof-user-attribute, proof-gowalla, proof-nbpo, proof-relevance, proof-metric-learning, bench-objectives, bench-propagation, gpu-proof   long proofs; results go to benchmarks/results/"
 	@echo "make peers    environments of RecBole, RecTools and FuxiCTR for side-by-side benchmarks"
 
 # One stamp: reinstall when the dependencies change.
@@ -84,6 +84,17 @@ proof-gowalla: $(VENV)/.installed
 # Sums on the graph of users and items beside sparse matrices; a minute.
 bench-propagation: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/propagation.py --json benchmarks/results/propagation.json
+
+# Labels with noise, and clicks that are missing not at random: planted truth in MovieLens-100K and the simulator, random ratings
+# of Coat; CML beside BPR-MF. Each some minutes.
+proof-nbpo: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/nbpo.py --out benchmarks/results/nbpo.json
+
+proof-relevance: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/relevance.py --out benchmarks/results/relevance.json
+
+proof-metric-learning: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/metric_learning.py --out benchmarks/results/metric_learning.json
 
 # Seconds of an epoch with each recipe; 10 minutes.
 bench-objectives: $(VENV)/.installed
