@@ -4,7 +4,7 @@
 
 Every rated pair is a positive. A seed draws a fifth of them for the test, and a tenth of the rest for validation, whose
 recall@50 alone decides at which epoch a model is taken. CML has the published settings (20 draws, AdaGrad at 0.1, ball of
-radius 1) without the penalty on covariance; BPR-MF has one draw, Adam and the trainer's rate of 0.005. The order of
+radius 1) without the penalty on covariance; BPR-MF has one draw, Adam and the trainer's rate of 0.01. The order of
 the two is reported; nothing is promised. Data: $USERMODEL_DATA_DIR.
 """
 
@@ -39,8 +39,8 @@ from usermodel.negatives.uniform import Uniform
 from usermodel.store.build import build_store
 
 DIM, TOP = 50, 50
-COMMON = {"epochs": 20, "batch_pairs": 2048, "validate_every": 2}
-BPR = {"learning_rate": 0.005, "l2": 0.01}
+COMMON = {"epochs": 15, "batch_pairs": 2048, "validate_every": 3}
+BPR = {"learning_rate": 0.01, "l2": 0.01}
 CML = {"learning_rate": 0.1, "optimiser": "adagrad"}
 MARGIN = 1.5
 VARIANTS = ("bpr-mf", "cml")
