@@ -86,7 +86,7 @@ bench-propagation: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/propagation.py --json benchmarks/results/propagation.json
 
 # Labels with noise, and clicks that are missing not at random: planted truth in MovieLens-100K and the simulator, random ratings
-# of Coat; CML beside BPR-MF. Each some minutes.
+# of Coat; CML beside BPR-MF. Minutes each on an idle machine, Coat a quarter of an hour.
 proof-nbpo: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/nbpo.py --out benchmarks/results/nbpo.json
 
