@@ -231,5 +231,7 @@ def test_what_cannot_be_is_refused(pairs):
         fit(new(), pairs, UserSoftmax(), None, FitConfig(row_updates="lazy"))
     with pytest.raises(ConfigError, match="depend on each other"):
         fit(new(LightGcn, pairs), pairs, Bpr(), Uniform(N_ITEMS), FitConfig(row_updates="lazy"))
+    with pytest.raises(ConfigError, match="encodes no histories"):
+        new().max_history  # noqa: B018
     with pytest.raises(NumericError, match="in epoch 1"):
         fit(new(std=1e30), pairs, UserSoftmax(), None, FitConfig())

@@ -6,6 +6,7 @@ import torch
 
 from usermodel.baselines.interactions import Interactions
 from usermodel.baselines.light_gcn import LightGcn
+from usermodel.baselines.matrix_factorization import MatrixFactorization
 from usermodel.baselines.ngcf import Ngcf
 from usermodel.errors import ConfigError
 
@@ -59,6 +60,9 @@ def test_ngcf_drops_out_in_training_only(pairs):
     model = Ngcf(pairs, 5)
     torch.manual_seed(0)
     assert not torch.equal(model.tables().users, model.tables().users)
+    users = np.arange(3)
+    assert torch.equal(model.scorer().scores(users), model.scorer().scores(users))
+    assert model.training
     model.eval()
     assert torch.equal(model.tables().users, model.tables().users)
 
@@ -68,6 +72,17 @@ def test_scores_are_inner_products_of_the_tables(pairs):
     users, items = model.tables()
     torch.testing.assert_close(model.scorer().scores(np.array([2, 0])), (users[[2, 0]] @ items.T).detach())
     torch.testing.assert_close(model.item_vectors(torch.tensor([4, 1])), items[[3, 0]])
+
+
+def test_vectors_of_length_1_are_scored_and_no_longer_rows(pairs):
+    torch.manual_seed(0)
+    plain, cosine = (MatrixFactorization(3, 4, 5, cosine=cosine) for cosine in (False, True))
+    cosine.load_state_dict(plain.state_dict())
+    for ours, theirs in zip(cosine.tables(), plain.tables(), strict=True):
+        torch.testing.assert_close(ours, theirs / theirs.norm(dim=1, keepdim=True))
+    assert plain.reads_rows
+    assert not cosine.reads_rows
+    assert not LightGcn(pairs, layers=0, cosine=True).reads_rows
 
 
 def test_no_such_way_to_combine(pairs):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from usermodel.embedding_table import DotScorer, Scorer
+from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import Negatives
 from usermodel.nn.item_table import ItemTable
 
@@ -113,6 +114,16 @@ class FactorModel(nn.Module):
         """See the class."""
         return not self.cosine
 
+    @property
+    def max_history(self) -> int:
+        """What samplers ask for that encode histories.
+
+        Raises:
+            ConfigError: Always: users have vectors here without histories.
+        """
+        do = "Choose one that looks at scores or counts only."
+        raise ConfigError("sampler", expected="one that encodes no histories", found="another", do=do)
+
     def layer_0(self) -> Tables:
         """The learned vectors."""
         return Tables(self.users.vectors(), self.items.vectors())
@@ -160,6 +171,9 @@ class FactorModel(nn.Module):
 
     @torch.no_grad()
     def scorer(self) -> Scorer:
-        """What a task sees: a copy of the vectors as they are now, on the CPU."""
+        """What a task sees: a copy of the vectors as they are now, without dropout, on the CPU."""
+        training = self.training
+        self.eval()
         tables = self.tables()
+        self.train(training)
         return DotScorer(tables.users.detach().cpu().clone(), tables.items.detach().cpu().clone())

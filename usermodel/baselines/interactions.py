@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 from scipy import sparse
 
@@ -78,13 +78,6 @@ class Interactions:
         ones = np.ones(len(self), dtype=np.float32)
         shape = (self.n_users, self.n_items)
         return sparse.csr_array((ones, self.item - 1, self.offsets), shape=shape)
-
-    def contains(self, user: Int64[ndarray, " n"], item: Int64[ndarray, " n"]) -> Bool[ndarray, " n"]:
-        """Whether each pair is among them."""
-        wanted = user * np.int64(self.n_items) + item - 1
-        keys = self.user * np.int64(self.n_items) + self.item - 1
-        place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        return keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
 
 
 def _require_within(what: str, values: ndarray, low: int, high: int) -> None:
