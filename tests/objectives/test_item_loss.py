@@ -1,15 +1,21 @@
 """Which loss next-item training uses, and that each is the one its name says."""
 
+import importlib
 import math
+import pkgutil
+from dataclasses import replace
 
 import pytest
 import torch
 
+import usermodel.negatives
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.bpr import bpr
 from usermodel.losses.sampled import sampled_softmax
-from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler
+from usermodel.losses.warp import warp
+from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
 from usermodel.negatives.uniform import Uniform
 from usermodel.objectives import item_loss
 from usermodel.objectives.item_loss import AUTO_ITEMS, resolve
@@ -44,7 +50,7 @@ OWN = torch.tensor([[5, 9], [1, 30], [4, 2], [30, 30], [9, 1], [2, 2], [7, 8], [
 
 
 @pytest.mark.parametrize("ids", [SHARED, OWN, torch.arange(1, 31)], ids=["shared", "own", "more than items"])
-@pytest.mark.parametrize("loss", ["sampled-softmax", "gbce", "bce"])
+@pytest.mark.parametrize("loss", ["sampled-softmax", "gbce", "bce", "bpr", "warp"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
     encoder, make_batch, ids, loss, weighted
@@ -57,6 +63,10 @@ def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
     arguments = (encoder(inputs).events, encoder.items.weight, target, ids)
     if loss == "sampled-softmax":
         wanted = sampled_softmax(*arguments, sampler.drawn.log_q, weight)
+    elif loss == "warp":
+        wanted = warp(*arguments, sampler.drawn.log_q, weight, n_items=N_ITEMS)
+    elif loss == "bpr":
+        wanted = bpr(*arguments, weight)
     else:
         beta = gbce_beta(n, N_ITEMS, 0.75) if loss == "gbce" else 1.0
         wanted = binary_cross_entropy(*arguments, weight, beta=beta)
@@ -187,3 +197,27 @@ def test_sampled_softmax_starts_where_the_softmax_does(encoder, make_batch):
     objective = NextItemConfig(loss="sampled-softmax", n_negatives=20_000).build(encoder, Uniform(N_ITEMS))
     loss = objective(encoder, make_batch(*HISTORIES)).loss
     torch.testing.assert_close(loss.detach(), torch.tensor(math.log(N_ITEMS)), atol=5e-3, rtol=0)
+
+
+def samplers() -> list[NegativesConfig]:
+    """Every configuration in `usermodel.negatives`: a new file is tested without a line here."""
+    names = [info.name for info in pkgutil.iter_modules(usermodel.negatives.__path__, "usermodel.negatives.")]
+    kinds = [kind for name in names for kind in vars(importlib.import_module(name)).values()]
+    found = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, NegativesConfig)}
+    return [kind() for kind in sorted(found - {NegativesConfig}, key=lambda kind: kind.__name__)]
+
+
+@pytest.mark.parametrize("config", samplers(), ids=repr)
+@pytest.mark.parametrize("loss", ["bpr", "warp"])
+def test_ranking_losses_compose_with_every_sampler(make_batch, make_store, config, loss):
+    store = make_store(*([1 + (user + at) % N_ITEMS for at in range(8)] for user in range(N_ITEMS)))
+    torch.manual_seed(0)
+    encoder = TransformerConfig(dim=8, hidden=16, max_history=8, init_std=0.3, dropout=0.0).build(N_ITEMS)
+    objective = NextItemConfig(loss=loss, n_negatives=6).build(encoder, config.build(store, store.split()))
+    objective.loss.negatives.refresh(encoder, store)
+    batch = replace(make_batch(*HISTORIES), user=torch.arange(len(HISTORIES)))
+    value = objective(encoder, batch).loss
+    value.backward()
+    assert torch.isfinite(value)
+    assert value > 0
+    assert encoder.items.weight.grad.abs().sum() > 0

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError
 from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.bpr import bpr
 from usermodel.losses.sampled import sampled_softmax
 from usermodel.losses.softmax import full_softmax
-from usermodel.negatives.protocol import DrawContext, NegativeSampler
+from usermodel.losses.warp import warp
+from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler
 
-LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce"]
+LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce", "bpr", "warp"]
 #: Items up to which ``auto`` takes the full softmax. There it takes about 25 times as long as 256 shared negatives on two
 #: cores, and a fifth of a second for 512 targets (benchmarks/results/catalogue-loss.json); the ratio grows beyond.
 AUTO_ITEMS: Final = 100_000
@@ -55,7 +57,7 @@ class ItemLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.name = resolve(loss, n_items)
-        self.n = n_negatives or N_NEGATIVES
+        self.n, self.n_items = n_negatives or N_NEGATIVES, n_items
         _require_sense(loss, self.name, n_items, negatives, n_negatives)
         self.negatives = None if self.name == "softmax" else negatives
         self.beta = 1.0
@@ -76,7 +78,7 @@ class ItemLoss(nn.Module):
         """Mean loss of event vectors and their targets, item indices; ``user`` is for samplers that look at it."""
         if self.negatives is None:
             return full_softmax(events, encoder.item_vectors(), target - 1)
-        corrected = self.name == "sampled-softmax"
+        corrected = self.name in {"sampled-softmax", "warp"}
         context = DrawContext.of(encoder, events, user)
         drawn = self.negatives.sample(target, context, n=self.n, log_q=corrected)
         # Only the rows that take part, unless that is most of the table anyway.
@@ -87,10 +89,20 @@ class ItemLoss(nn.Module):
             target = place[: len(target)]
         else:
             items, target, ids = encoder.item_vectors(), target - 1, drawn.ids - 1
-        if corrected:
-            assert drawn.log_q is not None
-            return sampled_softmax(events, items, target, ids, drawn.log_q, drawn.weight)
-        return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=self.beta)
+        return self._of(events, items, target, ids, drawn)
+
+    def _of(
+        self, events: Tensor, items: Tensor, target: Tensor, ids: Tensor, drawn: Negatives
+    ) -> Float[Tensor, ""]:
+        """The loss by its name; classes are rows of ``items``."""
+        if self.name == "bpr":
+            return bpr(events, items, target, ids, drawn.weight)
+        if self.name in {"bce", "gbce"}:
+            return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=self.beta)
+        assert drawn.log_q is not None
+        if self.name == "warp":
+            return warp(events, items, target, ids, drawn.log_q, drawn.weight, n_items=self.n_items)
+        return sampled_softmax(events, items, target, ids, drawn.log_q, drawn.weight)
 
 
 def _require_sense(

@@ -18,8 +18,8 @@ class NextItemConfig(ObjectiveConfig):
     """How the next item is told from the others.
 
     Attributes:
-        loss: ``softmax`` over the whole catalogue, exact; ``sampled-softmax``, ``gbce`` and ``bce`` draw negatives; ``auto``
-            is the softmax up to 100,000 items and the sampled softmax above.
+        loss: ``softmax`` over the whole catalogue, exact; ``sampled-softmax``, ``gbce``, ``bce``, ``bpr`` and ``warp`` draw
+            negatives; ``auto`` is the softmax up to 100,000 items and the sampled softmax above.
         n_negatives: Draws, per event or shared, as the ``negatives`` group says; None means 256. Shared ones are drawn
             once for each part of a batch: see ``devices`` and ``accumulate`` of `TrainingConfig`.
         calibration: ``t`` of ``gbce``, 0 to 1; None means 0.75.
