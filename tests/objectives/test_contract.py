@@ -65,6 +65,15 @@ def variants() -> list[ObjectiveConfig]:
     return found
 
 
+class Asking(Uniform):
+    """Asks for all that a sampler may ask for."""
+
+    def sample(self, positives, context, **options):
+        assert context.users().shape == positives.shape
+        assert context.item_vectors(positives).shape == context.vectors.shape
+        return super().sample(positives, context, **options)
+
+
 contract = pytest.mark.parametrize("config", variants(), ids=repr)
 
 
@@ -73,7 +82,7 @@ def build(config: ObjectiveConfig, seed: int = 0, **changes) -> tuple[EncoderMod
     shape = TransformerConfig(dim=8, hidden=16, layers=1, max_history=12, init_std=0.3, dropout=0.1).override(
         changes
     )
-    negatives = Uniform(N_ITEMS) if config.draws_negatives(N_ITEMS) else None
+    negatives = Asking(N_ITEMS) if config.draws_negatives(N_ITEMS) else None
     for features, mask_token, causal in itertools.product((False, True), (False, True), (True, False)):
         torch.manual_seed(seed)
         own = shape.override({"causal": causal, "mask_token": mask_token})
@@ -122,7 +131,7 @@ def test_the_walk_finds_next_item():
     found = {cls.__name__ for cls in implementations()}
     assert found >= {"NextItemConfig", "UserAttributeConfig", "UserChoiceConfig"}
     assert {config.loss for config in variants() if isinstance(config, NextItemConfig)} == {
-        "auto", "softmax", "sampled-softmax", "gbce", "bce",
+        "auto", "softmax", "sampled-softmax", "gbce", "bce", "bpr", "warp",
     }  # fmt: skip
 
 

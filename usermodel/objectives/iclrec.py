@@ -109,7 +109,7 @@ class Iclrec(Objective):
         inputs, target = batch.shifted()
         encoded = encoder(inputs)
         item_loss = self.next_item.loss
-        loss = item_loss(encoder, encoded.events, target)
+        loss = item_loss(encoder, encoded.events, target, inputs.owner)
         parts = {item_loss.name: loss.detach()}
         first, second = self.views(encoder, inputs)
         nce = partial(info_nce, temperature=config.temperature, similarity=config.similarity)

@@ -119,7 +119,7 @@ class PackedIntents(Objective):
         inputs, target = batch.shifted()
         events = encoder(inputs).events
         item_loss = self.next_item.loss
-        loss = item_loss(encoder, events, target)
+        loss = item_loss(encoder, events, target, inputs.owner)
         parts = {item_loss.name: loss.detach()}
         if config.coarse:
             coarse = self._coarse(encoder, inputs, target, events)
