@@ -6,8 +6,8 @@ Every rated pair is a positive, and a fifth of them, drawn by the seed, is hidde
 were never rated, which count as true negatives. Of each model: the AUC of hidden positives against true negatives by its score
 alone, and for NBPO by the posterior probability that a pair is a positive whose label flipped; the mean posterior of either
 kind; and how well hidden positives are found in the top 50 (recall over the hidden, training pairs left out), all after 5
-and 10 epochs of the same run. BPO is the same without flips. Nothing is tuned: widths, negatives a pair and first flip
-vectors are the published ones, Adam and its learning rate are ours. Data: $USERMODEL_DATA_DIR.
+and 10 epochs of the same run. BPO is the same without flips. Widths, negatives a pair and first flip vectors are the
+published ones; Adam, its learning rate and the epochs are ours, set for time after traces of other seeds had been seen. Data: $USERMODEL_DATA_DIR.
 """
 
 from __future__ import annotations
