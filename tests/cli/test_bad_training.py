@@ -17,16 +17,17 @@ from usermodel.training.run import Run
 
 #: Encoders that do not listen to how many items there are.
 OWN = """
+from usermodel.encoders.catalogue import Catalogue
 from usermodel.encoders.mean_pool import MeanPool, MeanPoolConfig
 from usermodel.training.recipe import Recipe
 
 class NarrowConfig(MeanPoolConfig):
-    def build(self, n_items):
-        return MeanPool(self, 5)
+    def build_for(self, catalogue):
+        return MeanPool(self, Catalogue(5))
 
 class WideConfig(MeanPoolConfig):
-    def build(self, n_items):
-        return MeanPool(self, n_items + 1)
+    def build_for(self, catalogue):
+        return MeanPool(self, Catalogue(catalogue.n_items + 1))
 
 def narrow():
     return Recipe(encoder=NarrowConfig())
@@ -111,7 +112,7 @@ CASES = {
     "wrong choice": (
         ("store", *REPLACE, "--set", "objective.loss=softmx"),
         2,
-        r"objective\.loss: expected 'auto', .* or 'bce'; found 'softmx'\. Did you mean 'softmax'\?",
+        r"objective\.loss: expected 'auto', .* or 'warp'; found 'softmx'\. Did you mean 'softmax'\?",
     ),
     "a run is there": (("store", "-o", "run"), 2, re.escape(EXISTS.format(out="run"))),
     "a folder is there": (("store", "-o", "mine"), 2, re.escape(EXISTS.format(out="mine"))),

@@ -30,11 +30,11 @@ def make_batch():
 
 @pytest.fixture
 def make_store(tmp_path):
-    """Lists of item indices -> a store; every index up to the largest must occur."""
+    """Lists of item indices -> a store; every index up to the largest must occur. Tables are handed to `build_store`."""
 
-    def make(*histories: list[int]) -> SequenceStore:
+    def make(*histories: list[int], **tables: pl.DataFrame) -> SequenceStore:
         rows = [(f"u{u}", f"i{i}", t) for u, history in enumerate(histories) for t, i in enumerate(history)]
         frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-        return build_store(read_events(frame, time_unit="order"), tmp_path / "store")
+        return build_store(read_events(frame, time_unit="order"), tmp_path / "store", **tables)
 
     return make

@@ -5,6 +5,7 @@ import math
 import pkgutil
 from dataclasses import replace
 
+import polars as pl
 import pytest
 import torch
 
@@ -210,7 +211,12 @@ def samplers() -> list[NegativesConfig]:
 @pytest.mark.parametrize("config", samplers(), ids=repr)
 @pytest.mark.parametrize("loss", ["bpr", "warp"])
 def test_ranking_losses_compose_with_every_sampler(make_batch, make_store, config, loss):
-    store = make_store(*([1 + (user + at) % N_ITEMS for at in range(8)] for user in range(N_ITEMS)))
+    items = pl.DataFrame(
+        {"item_id": [f"i{item}" for item in range(1, N_ITEMS + 1)], "category": ["a", "b"] * 15}
+    )
+    shown = pl.DataFrame({"user_id": ["u0"], "item_id": ["i20"], "timestamp": [1], "clicked": [False]})
+    histories = ([1 + (user + at) % N_ITEMS for at in range(8)] for user in range(N_ITEMS))
+    store = make_store(*histories, items_table=items, impressions=shown)
     torch.manual_seed(0)
     encoder = TransformerConfig(dim=8, hidden=16, max_history=8, init_std=0.3, dropout=0.0).build(N_ITEMS)
     objective = NextItemConfig(loss=loss, n_negatives=6).build(encoder, config.build(store, store.split()))
