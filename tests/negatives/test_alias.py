@@ -50,21 +50,34 @@ def test_a_word_chooses_slot_and_item_as_whole_numbers_do(monkeypatch, word):
     """The arithmetic in place, beside Python's own numbers; the ends of the range among them."""
     weight = np.array([0.1, 0.1, 1.4, 2.4, 1.0])
     accept, alias = alias_table(weight)
-    monkeypatch.setattr("usermodel.negatives.alias._Words.next", lambda _, n: torch.full((n,), word))
-    drawn = AliasTable(weight).draw((3,), None)
+    monkeypatch.setattr("usermodel.negatives.alias._words", lambda seed, start, n: np.full(n, word))
+    table = AliasTable(weight)
+    drawn, looked = table.draw((3,), None, torch.arange(6.0))
+    assert torch.equal(drawn.float(), looked)
+    # What other devices do, in torch.
+    assert torch.equal(table._choose(torch.full((3,), word)), drawn)
     slot = ((word >> 32) + 2**31) * len(weight) >> 32
     own = (word & 0xFFFFFFFF) / 2**32 < accept[slot]
     assert drawn.tolist() == [(slot if own else alias[slot]) + 1] * 3
 
 
-def test_chunks_change_nothing(monkeypatch):
-    """The words follow each other, whatever is taken at once; the last chunk is shorter."""
-    table = AliasTable(np.array([1.0, 2.0, 3.0]))
-    whole = table.draw((10, 4), torch.Generator().manual_seed(0))
-    monkeypatch.setattr("usermodel.negatives.alias._CHUNK", 16)
-    assert torch.equal(whole, table.draw((10, 4), torch.Generator().manual_seed(0)))
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_nothing_and_blocks_differ(monkeypatch, threads):
+    monkeypatch.setattr("usermodel.negatives.alias._BLOCK", 1000)
+    table, before = AliasTable(np.ones(1000)), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ids, looked = table.draw((50, 51), torch.Generator().manual_seed(0), torch.arange(1001.0))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(ids.float(), looked)
+    blocks = ids.flatten().split(1000)
+    assert [len(block) for block in blocks] == [1000, 1000, 550]
+    assert not torch.equal(blocks[0], blocks[1])
+    # The first block is what a draw of its size alone gives, whatever comes after it.
+    assert torch.equal(blocks[0], table.draw((1000,), torch.Generator().manual_seed(0))[0])
 
 
 def test_an_item_of_no_weight_is_never_drawn_and_one_of_all_weight_always():
-    ids = AliasTable(np.array([0.0, 3.0, 0.0])).draw((1000,), torch.Generator().manual_seed(0))
+    ids = AliasTable(np.array([0.0, 3.0, 0.0])).draw((1000,), torch.Generator().manual_seed(0))[0]
     assert ids.unique().tolist() == [2]

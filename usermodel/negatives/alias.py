@@ -11,13 +11,14 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor, nn
 
-#: Draws at once on a processor: what they pass through stays in the cache of a core. Up to this size torch starts no further
-#: thread: the steps are so short that threads which wait for each other on a busy machine cost far more than they save.
-_CHUNK: Final = 1 << 15
+from usermodel.cores import on_cores
+
+#: Draws of one thread, from one source of random words. Shorter steps make threads wait for each other more than they gain.
+_BLOCK: Final = 1 << 17
 _LOWER: Final = (1 << 32) - 1
 
 
@@ -46,46 +47,82 @@ class AliasTable(nn.Module):
         rows[1:] = ((alias + 1 - item) << 32) | border
         self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
 
-    def draw(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Int64[Tensor, "*shape"]:
-        """Independent draws, on the device of the table."""
-        ids = torch.empty(shape, dtype=torch.int64, device=self.rows.device)
-        n = max(ids.numel(), 1)
-        step = min(n, _CHUNK) if ids.device.type == "cpu" else n
-        work = torch.empty((2, step), dtype=torch.int64, device=ids.device)
-        words = _Words(ids.device, generator)
-        # floor((word + 2^31) n / 2^32) + 1 for a signed word, without overflow below 2^32 items.
-        first = torch.full((), self.n_items * 2**31 + 2**32, device=ids.device)
-        for part in torch.split(ids.view(-1), step):
-            word, (row, alias) = words.next(len(part)), work[:, : len(part)]
-            torch.bitwise_right_shift(word, 32, out=part)
-            torch.add(first, part, alpha=self.n_items, out=part).bitwise_right_shift_(32)
-            torch.index_select(self.rows, 0, part, out=row)
-            # All bits set where the fraction is beyond the border. Masks cost less than `torch.where`.
-            torch.bitwise_and(row, _LOWER, out=alias).sub_(word.bitwise_and_(_LOWER)).bitwise_right_shift_(63)
-            part.add_(row.bitwise_right_shift_(32).bitwise_and_(alias))
-        return ids
+    def draw(
+        self,
+        shape: tuple[int, ...],
+        generator: torch.Generator | None,
+        look: Float[Tensor, " rows"] | None = None,
+    ) -> tuple[Int64[Tensor, "*shape"], Float[Tensor, "*shape"] | None]:
+        """Independent draws, on the device of the table, and what a table of theirs has for each.
+
+        Args:
+            shape: Of the draws.
+            generator: Chooses the seed; how many threads there are changes nothing.
+            look: A number for each item, entry 0 is padding; None asks for none. Threads that draw can as well look.
+        """
+        device = self.rows.device
+        if device.type != "cpu":
+            words = torch.empty(shape, dtype=torch.int64, device=device)
+            ids = self._choose(words.random_(-(1 << 63), None, generator=generator))
+            return ids, None if look is None else look_up(look, ids)
+        ids = torch.empty(shape, dtype=torch.int64)
+        found = None if look is None else torch.empty(shape, dtype=look.dtype)
+        seed = int(torch.empty((), dtype=torch.int64).random_(generator=generator))
+        out, rows = ids.numpy().reshape(-1), self.rows.numpy()
+        place = None if look is None or found is None else (look.numpy(), found.numpy().reshape(-1))
+
+        def fill(start: int) -> None:
+            part = slice(start, start + _BLOCK)
+            drawn = out[part]
+            _choose(_words(seed, start, len(drawn)), rows, drawn)
+            if place is not None:
+                np.take(place[0], drawn, out=place[1][part], mode="clip")
+
+        starts = range(0, len(out), _BLOCK)
+        if len(starts) > 1:
+            on_cores(fill, starts)
+        elif starts:
+            fill(0)
+        return ids, found
+
+    def _choose(self, word: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+        """Items of random words; the same as the function below."""
+        slot = ((word >> 32) * self.n_items + (self.n_items * 2**31 + 2**32)) >> 32
+        row = look_up(self.rows, slot)
+        # All bits set where the fraction is beyond the border.
+        beyond = ((row & _LOWER) - (word & _LOWER)) >> 63
+        return slot + ((row >> 32) & beyond)
 
 
-class _Words:
-    """Random words of 64 bits, signed.
+def _choose(word: Int64[ndarray, " n"], rows: Int64[ndarray, " rows"], out: Int64[ndarray, " n"]) -> None:
+    """Turn random words, which are overwritten, into items: by numpy, whose steps leave a core to other threads.
 
-    On a processor they come from SFC64 (Doty-Humphrey 2013, in numpy), which is faster than torch's Mersenne twister; that one
-    chooses the seed.
+    Memory is what this costs: each step is in place.
     """
+    n_items = len(rows) - 1
+    # floor((word + 2^31) n / 2^32) + 1 for a signed word, without overflow below 2^32 items.
+    np.right_shift(word, 32, out=out)
+    out *= n_items
+    out += n_items * 2**31 + 2**32
+    out >>= 32
+    # Nothing is outside; "clip" spares numpy a copy.
+    row = np.take(rows, out, mode="clip")
+    beyond = row & _LOWER
+    word &= _LOWER
+    beyond -= word
+    beyond >>= 63
+    row >>= 32
+    row &= beyond
+    out += row
 
-    def __init__(self, device: torch.device, generator: torch.Generator | None) -> None:
-        self.device, self.generator = device, generator
-        if device.type == "cpu":
-            self.source = np.random.SFC64(
-                int(torch.empty((), dtype=torch.int64).random_(generator=generator))
-            )
 
-    def next(self, n: int) -> Int64[Tensor, " n"]:
-        """The next ``n``, to be overwritten at will."""
-        if self.device.type == "cpu":
-            return torch.from_numpy(self.source.random_raw(n).view(np.int64))
-        words = torch.empty(n, dtype=torch.int64, device=self.device)
-        return words.random_(-(1 << 63), None, generator=self.generator)
+def _words(seed: int, start: int, n: int) -> Int64[ndarray, " n"]:
+    """Random words of 64 bits, signed, of the block of draws that begins at ``start``.
+
+    SFC64 (Doty-Humphrey 2013, in numpy), which is faster than torch's Mersenne twister.
+    """
+    words: ndarray = np.random.SFC64([seed, start]).random_raw(n).view(np.int64)
+    return words
 
 
 def look_up(table: Shaped[Tensor, " rows"], index: Int64[Tensor, "*shape"]) -> Tensor:

@@ -67,8 +67,9 @@ class Popularity(KnownLaw):
         log_q: bool = True,
     ) -> Negatives:
         """See `NegativeSampler.sample`."""
-        ids = self.table.draw((n,) if self.shared else (len(positives), n), generator)
-        return Negatives(ids, self.log_q_of(ids, positives, context) if log_q else None)
+        del context
+        shape = (n,) if self.shared else (len(positives), n)
+        return Negatives(*self.table.draw(shape, generator, self.log_q if log_q else None))
 
     def log_q_of(
         self, ids: Int64[Tensor, "*rows n"], positives: Int64[Tensor, " events"], context: DrawContext
