@@ -13,8 +13,10 @@ from scipy import stats
 import usermodel.negatives
 from usermodel.config import Config
 from usermodel.encoders.transformer import TransformerConfig
+from usermodel.errors import ConfigError
 from usermodel.events.readers import read_events
 from usermodel.events.splits import LeaveLastOutConfig
+from usermodel.negatives.mixed import Mixed
 from usermodel.negatives.protocol import DrawContext, KnownLaw, NegativesConfig
 from usermodel.store.build import build_store
 
@@ -181,10 +183,15 @@ def test_frequencies_are_those_that_log_q_states(config, event, draw):
 
 @every_sampler
 def test_a_sampler_that_knows_its_law_tells_the_same_of_any_item(config, store):
-    """``log_q`` of a draw is ``log_q_of`` of its item; and over all items the probabilities have the sum 1."""
+    """``log_q`` of a draw is ``log_q_of`` of its item; and over all items the probabilities have the sum 1.
+
+    A sampler that knows the probability of its own draws only is refused where mixtures would ask for more.
+    """
     sampler = config.build(store, store.split(LeaveLastOutConfig()))
     if not isinstance(sampler, KnownLaw):
-        pytest.skip("knows the probability of its own draws only")
+        with pytest.raises(ConfigError, match="knows the probability of any item"):
+            Mixed([sampler], (1.0,))
+        return
     positives = torch.arange(N_EVENTS) % N_ITEMS + 1
     context = fixed_context(store)
     drawn = sampler.sample(positives, context, n=30)

@@ -12,6 +12,7 @@ from usermodel.events.splits import LeaveLastOutConfig
 from usermodel.losses.binary import binary_cross_entropy, gbce_beta
 from usermodel.losses.sampled import sampled_softmax
 from usermodel.negatives.hard import HardConfig
+from usermodel.negatives.in_batch import InBatch
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
 from usermodel.negatives.uniform import Uniform, UniformConfig
 from usermodel.negatives.user_lists import UserLists
@@ -195,3 +196,15 @@ def test_a_source_of_its_own_is_drawn_from(tiny_store):
     theirs = sampler.source.sample(torch.tensor([1, 2]), known, n=20)
     assert torch.equal(ours.ids, theirs.ids)
     assert torch.equal(ours.log_q, theirs.log_q)
+
+
+def test_a_source_that_draws_from_the_batch_may_have_fewer_than_were_asked_for():
+    """Three targets are three negatives of each; user 0 has taken items 2 and 3, user 1 nothing."""
+    lists = UserLists.of(np.array([0, 0]), np.array([2, 3]), 2)
+    sampler = WithoutFalseNegatives(InBatch(np.ones(4)), 4, seen=lists)
+    assert sampler.from_batch
+    context = DrawContext(torch.zeros(3, 2), user=torch.tensor([0, 1, 0]))
+    drawn = sampler.sample(torch.tensor([1, 2, 3]), context, n=50)
+    assert drawn.ids.tolist() == [[1, 2, 3]] * 3
+    assert drawn.weight.tolist() == [[1, 0, 0], [1, 1, 1], [1, 0, 0]]
+    torch.testing.assert_close(drawn.log_q, torch.full((3, 3), -math.log(4)))

@@ -13,6 +13,7 @@ from scipy import sparse
 from usermodel.errors import DataError
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.training_events import training_events
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,8 @@ class Interactions:
     @staticmethod
     def from_store(store: SequenceStore, split: Split) -> Interactions:
         """The pairs of the training part of a split."""
-        users = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
-        rows = np.arange(store.n_events)
-        train = (rows >= split.start[users]) & (rows < split.train_stop[users])
-        items = store.items[train].astype(np.int64)
-        pairs = Interactions.from_arrays(users[train], items, n_users=store.n_users, n_items=store.n_items)
+        users, items = training_events(store, split)
+        pairs = Interactions.from_arrays(users, items, n_users=store.n_users, n_items=store.n_items)
         return Interactions(pairs.user, pairs.item, pairs.n_users, pairs.n_items, store)
 
     def __len__(self) -> int:

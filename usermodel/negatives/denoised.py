@@ -18,8 +18,9 @@ from usermodel.negatives.hard import Hard, HardConfig
 from usermodel.negatives.history_vectors import history_vectors
 from usermodel.negatives.logistic import fit_logistic
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
-from usermodel.negatives.user_lists import UserLists, training_events
+from usermodel.negatives.user_lists import UserLists
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.training_events import training_events
 
 if TYPE_CHECKING:
     from usermodel.encoders.protocol import EncoderModule

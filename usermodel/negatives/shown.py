@@ -15,10 +15,11 @@ from torch import Tensor
 from usermodel.errors import DataError
 from usermodel.events.splits import Split
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
-from usermodel.negatives.user_lists import UserLists, training_events
+from usermodel.negatives.user_lists import UserLists
 from usermodel.schema import CLICKED, TIME
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.table_input import ITEM_INDEX, NAMES, USER_ROW
+from usermodel.store.training_events import training_events
 
 _TABLE: Final = NAMES["impressions"]
 

@@ -15,6 +15,7 @@ from usermodel.events.splits import Split
 from usermodel.negatives.alias import look_up
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.training_events import training_events
 
 #: Bits of the sum of all weights, unless the number of users needs them: weights are whole numbers, so that no sum is rounded.
 _BITS: Final = 42
@@ -31,12 +32,9 @@ class UnseenConfig(NegativesConfig):
 
     def build(self, store: SequenceStore, split: Split) -> Unseen:
         """Gather what each user has had in the training part."""
-        lengths = np.diff(store.offsets)
-        row = np.arange(store.n_events)
-        trains = row < np.repeat(split.train_stop, lengths)
-        user = np.repeat(np.arange(store.n_users), lengths)[trains]
-        counts = store.item_counts(split.train_stop)[1:].astype(np.float64)
-        user, item = np.divmod(np.unique(user * store.n_items + store.items[trains] - 1), store.n_items)
+        user, item = training_events(store, split)
+        counts = np.bincount(item, minlength=store.n_items + 1)[1:].astype(np.float64)
+        user, item = np.divmod(np.unique(user * store.n_items + item - 1), store.n_items)
         return Unseen(user, item, store.n_users, counts, alpha=self.alpha)
 
 

@@ -10,9 +10,7 @@ from jaxtyping import Bool, Float, Int64, Integer
 from numpy import ndarray
 from torch import Tensor, nn
 
-from usermodel.events.splits import Split
 from usermodel.negatives.protocol import Negatives
-from usermodel.store.sequence_store import SequenceStore
 
 
 class UserLists(nn.Module):
@@ -109,13 +107,3 @@ class UserLists(nn.Module):
         share = torch.where(count > 0, 1.0 - uniform, 0.0)
         inside = self.contains(user, ids).double() / count.clamp(min=1.0)
         return ((1.0 - share) / n_items + share * inside).log().float()
-
-
-def training_events(
-    store: SequenceStore, split: Split
-) -> tuple[Int64[ndarray, " rows"], Int64[ndarray, " rows"]]:
-    """User and item of each training event, in store order."""
-    row = np.arange(store.n_events)
-    owner = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
-    keep = (split.start[owner] <= row) & (row < split.train_stop[owner])
-    return owner[keep], store.items[keep].astype(np.int64)

@@ -14,8 +14,9 @@ from usermodel.ann.kmeans import kmeans
 from usermodel.events.splits import Split
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
 from usermodel.negatives.uniform import UniformConfig
-from usermodel.negatives.user_lists import UserLists, training_events
+from usermodel.negatives.user_lists import UserLists
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.training_events import training_events
 
 if TYPE_CHECKING:
     from usermodel.encoders.protocol import EncoderModule
@@ -86,6 +87,7 @@ class WithoutFalseNegatives(NegativeSampler):
     ) -> None:
         super().__init__()
         self.source, self.similarity, self.intents, self.seen = source, similarity, intents, seen
+        self.from_batch = source.from_batch
         if intents is not None:
             # Before the first refresh each item is a cluster of its own.
             self.register_buffer("intent", torch.arange(n_items + 1))
@@ -106,7 +108,8 @@ class WithoutFalseNegatives(NegativeSampler):
             ConfigError: Whoever draws lacks the vectors of items or the users, and a filter needs them.
         """
         drawn = self.source.sample(positives, context, n=n, generator=generator, log_q=log_q)
-        shape = (len(positives), n)
+        # A source that draws from the batch may have fewer than n.
+        shape = (len(positives), drawn.ids.shape[-1])
         ids = drawn.ids.expand(shape)
         out = torch.zeros_like(ids, dtype=torch.bool)
         if self.similarity is not None:

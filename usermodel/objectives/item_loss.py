@@ -16,6 +16,7 @@ from usermodel.losses.sampled import sampled_softmax
 from usermodel.losses.softmax import full_softmax
 from usermodel.losses.warp import warp
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler
+from usermodel.store.sequence_store import SequenceStore
 
 LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce", "bpr", "warp"]
 #: Items up to which ``auto`` takes the full softmax. There it takes about 25 times as long as 256 shared negatives on two
@@ -67,6 +68,11 @@ class ItemLoss(nn.Module):
     def facts(self) -> dict[str, object]:
         """What is computed, for the run's manifest."""
         return {"loss": self.name} | ({} if self.negatives is None else {"n_negatives": self.n})
+
+    def refresh(self, encoder: EncoderModule, store: SequenceStore) -> None:
+        """Let the sampler, if there is one, follow the encoder; to be called before each epoch."""
+        if self.negatives is not None:
+            self.negatives.refresh(encoder, store)
 
     def forward(
         self,

@@ -33,9 +33,7 @@ class LastItemConfig(ObjectiveConfig):
         Raises:
             ConfigError: The loss needs a sampler.
         """
-        of, n = self.next_item, self.next_item.n_negatives
-        loss = ItemLoss(of.loss, encoder.n_items, negatives, n_negatives=n, calibration=of.calibration)
-        return LastItem(loss)
+        return LastItem(self.next_item.build_loss(encoder, negatives))
 
 
 class LastItem(Objective):
@@ -56,8 +54,7 @@ class LastItem(Objective):
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Let the sampler follow the encoder."""
         del examples
-        if self.loss.negatives is not None:
-            self.loss.negatives.refresh(encoder, store)
+        self.loss.refresh(encoder, store)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Mean over the slices of the batch that have two events or more."""

@@ -91,8 +91,7 @@ class MaskedItem(Objective):
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Let the sampler follow the encoder."""
         del examples
-        if self.loss.negatives is not None:
-            self.loss.negatives.refresh(encoder, store)
+        self.loss.refresh(encoder, store)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Mean over all that is predicted, in one pass."""

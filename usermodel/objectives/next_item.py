@@ -48,8 +48,16 @@ class NextItemConfig(ObjectiveConfig):
             ConfigError: The encoder sees later events, among which are the targets; or the loss needs a sampler.
         """
         require_causal(encoder)
+        return NextItem(self.build_loss(encoder, negatives))
+
+    def build_loss(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> ItemLoss:
+        """The loss alone, for objectives that choose events and targets otherwise.
+
+        Raises:
+            ConfigError: The loss needs a sampler.
+        """
         n, t = self.n_negatives, self.calibration
-        return NextItem(ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t))
+        return ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t)
 
 
 def require_causal(encoder: EncoderModule) -> None:
@@ -79,8 +87,7 @@ class NextItem(Objective):
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """Let the sampler follow the encoder."""
         del examples
-        if self.loss.negatives is not None:
-            self.loss.negatives.refresh(encoder, store)
+        self.loss.refresh(encoder, store)
 
     def forward(self, encoder: EncoderModule, batch: JaggedBatch) -> ObjectiveOutput:
         """Mean over all positions of the batch."""
