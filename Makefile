@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 
-LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-user-attribute \
+LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-family \
+  proof-intents-ablations proof-user-attribute proof-which-negatives \
   proof-log-q proof-denoised proof-gowalla proof-item-self-supervision \
   proof-nbpo proof-relevance proof-metric-learning bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
   bench-objectives bench-negatives bench-propagation gpu-proof
@@ -71,6 +72,19 @@ proof-intents-ml-1m: $(VENV)/.installed
 	$(QUALITY) --data ml-1m --set encoder.max_history=200 --set encoder.dropout=0.1 --set training.ema=0.998 --at-once 2 \
 	  --out benchmarks/results/next_item_ml_1m_no_intents.json
 
+# A row of Beauty for each relative of the intents; 10 to 30 minutes a recipe, duorec hours. A stopped command goes on.
+proof-family: $(VENV)/.installed
+	for recipe in bert4rec cl4srec coserec iclrec duorec; do \
+	  $(QUALITY) --data beauty --recipe $$recipe --out benchmarks/results/next_item_beauty_$$recipe.json || exit 1; done
+
+# The recipe icsrec without one of its parts; 5 minutes a seed.
+ABLATION := $(QUALITY) --data beauty --recipe icsrec --out benchmarks/results/next_item_beauty_icsrec
+proof-intents-ablations: $(VENV)/.installed
+	$(ABLATION)_no_coarse.json --set objective.coarse=0
+	$(ABLATION)_no_fine.json --set objective.fine=0
+	$(ABLATION)_one_pass.json --set objective.second_pass=false
+	$(ABLATION)_all_alike.json --set objective.rare=null
+
 # What frozen vectors tell about users, by objective and seed; hours, but a proof that is stopped goes on where it was.
 proof-user-attribute: $(VENV)/.installed
 	for data in coat tenrec movielens-100k; do \
@@ -88,6 +102,10 @@ proof-log-q: $(VENV)/.installed
 # Draws of negatives beside numpy, and beside RecBole where make peers has built it; a minute on an idle machine.
 bench-negatives: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/negatives.py --json benchmarks/results/negatives.json
+
+# The same encoder with several losses and negatives, on Beauty; an hour on an idle machine. A stopped command goes on.
+proof-which-negatives: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/which_negatives.py --out benchmarks/results/which_negatives_beauty.json
 
 # Whether hard negatives hit hidden positives, and whether the denoised sampler counts them less; 10 minutes on an idle machine.
 proof-denoised: $(VENV)/.installed

@@ -5,7 +5,8 @@
 Data: $USERMODEL_DATA_DIR. Writes one JSON object: mean and 95 % interval over seeds of every metric, the scores of each
 seed, commands, hardware, and the wall seconds of each ``pretrain``, from the start of its process to the end: validation
 is part of that and alone decides when it stops. The test split is scored once a seed, afterwards. Seeds may run side by side
-(``--at-once``), each with its share of the threads: its seconds are then longer, and the whole is done sooner.
+(``--at-once``), each with its share of the threads: its seconds are then longer, and the whole is done sooner. The object is
+written after every seed, and what it holds already is not run again: a long proof may be stopped and go on.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import cells
 from seeds import interval
 
 METRICS = ("hit@5", "ndcg@5", "hit@10", "ndcg@10", "hit@20", "ndcg@20", "mrr")
@@ -54,6 +56,18 @@ PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
         "icsrec": (0.2445, 0.4518, 0.1710, 0.2297, 0.3369, 0.2007),
     },
 }
+#: What the scores of one seed say of all.
+OF_A_RUN = (
+    "n",
+    "n_users",
+    "n_items",
+    "n_events",
+    "protocol",
+    "parameters",
+    "hardware",
+    "versions",
+    "definitions",
+)
 PUBLISHED_METRICS = ("hit@5", "hit@20", "ndcg@5", "ndcg@20", "hit@10", "ndcg@10")
 
 
@@ -81,7 +95,7 @@ def summary(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all seeds and write the result."""
+    """Run the seeds that the result does not have."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", choices=sorted(DATA), required=True)
     parser.add_argument("--recipe", default="next-item")
@@ -92,10 +106,11 @@ def main() -> None:
     parser.add_argument("--goal-seconds", type=float, help="mean seconds of a whole pretrain to stay below")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    title, place = DATA[arguments.data]
+    runs = cells.before(arguments.out, facts(arguments))
+    todo = [seed for seed in range(arguments.seeds) if seed not in {run["seed"] for run in runs}]
+    _, place = DATA[arguments.data]
     log = Path(os.environ["USERMODEL_DATA_DIR"]) / place
     options = "".join(f" --set {one}" for one in arguments.set)
-    rows, seconds, commands = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / log.name).symlink_to(log.resolve())
@@ -103,45 +118,39 @@ def main() -> None:
         run(ingest, folder)
         threads = None if arguments.at_once == 1 else max(1, (os.cpu_count() or 1) // arguments.at_once)
 
-        def one(seed: int) -> tuple[list[str], float, dict[str, Any]]:
+        def one(seed: int) -> dict[str, Any]:
             train = f"usermodel pretrain store -o run{seed} --recipe {arguments.recipe}{options} --set training.seed={seed}"
             score = f"usermodel evaluate run{seed} store --task next-item --json scores{seed}.json"
             took = run(train, folder, threads)
             run(score, folder, threads)
-            return [train, score], took, json.loads((folder / f"scores{seed}.json").read_text())
+            scores = json.loads((folder / f"scores{seed}.json").read_text())
+            return {"seed": seed, "commands": [train, score], "seconds": took, "scores": scores}
 
         with ThreadPoolExecutor(arguments.at_once) as pool:
-            for words, took, row in pool.map(one, range(arguments.seeds)):
-                commands += words
-                seconds.append(took)
-                rows.append(row)
-    facts = {
-        key: rows[0][key]
-        for key in (
-            "n",
-            "n_users",
-            "n_items",
-            "n_events",
-            "protocol",
-            "parameters",
-            "hardware",
-            "versions",
-            "definitions",
-        )
-    }
+            for done in as_completed([pool.submit(one, seed) for seed in todo]):
+                runs = sorted([*runs, done.result()], key=lambda found: found["seed"])
+                report(arguments, ingest, runs)
+
+
+def facts(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What all seeds of a result have in common."""
+    title, _ = DATA[arguments.data]
+    return {"data": title, "recipe": arguments.recipe, "options": arguments.set, "at_once": arguments.at_once}
+
+
+def report(arguments: argparse.Namespace, ingest: str, runs: list[dict[str, Any]]) -> None:
+    """Write what is known so far, whole or not at all."""
+    rows = [run["scores"] for run in runs]
+    seconds = [run["seconds"] for run in runs]
     metrics = {name: summary(rows, name) for name in METRICS}
     goals = [
         (arguments.goal_ndcg, metrics["ndcg@10"]["mean"], 1),
         (arguments.goal_seconds, statistics.mean(seconds), -1),
     ]
     result = {
-        "command": shlex.join(["python", "benchmarks/quality/next_item.py", *sys.argv[1:]]),
-        "commands": [ingest, *commands],
-        "data": title,
-        "recipe": arguments.recipe,
-        "options": arguments.set,
-        "seeds": arguments.seeds,
-        "at_once": arguments.at_once,
+        "commands": [ingest, *(command for run in runs for command in run["commands"])],
+        **facts(arguments),
+        "seeds": len(runs),
         "metrics": metrics,
         "pretrain_seconds": seconds,
         "mean_seconds": statistics.mean(seconds),
@@ -150,10 +159,11 @@ def main() -> None:
         "goal_seconds": arguments.goal_seconds,
         "reached": all(goal is None or sign * found >= sign * goal for goal, found, sign in goals),
         "epochs": [row["epochs"] for row in rows],
-        **facts,
+        **{key: rows[0][key] for key in OF_A_RUN},
+        "cells": runs,
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print({name: round(value["mean"], 5) for name, value in result["metrics"].items()})
+    cells.write(arguments.out, result)
+    print({name: round(value["mean"], 5) for name, value in metrics.items()}, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,20 +13,14 @@ written after every run, and what it holds already is not run again: a long proo
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import os
-import platform
-import shlex
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import cells
 import polars as pl
 import torch
 from seeds import interval
@@ -130,9 +124,6 @@ def labels(data: str, store: SequenceStore) -> pl.DataFrame | None:
 
 def cell(data: str, path: str, variant: str, seed: int, steps: int) -> dict[str, Any]:
     """Pretrain one variant with one seed, and score its vectors."""
-    torch.set_num_threads(1)
-    # Runs this short are often warned of: the vectors are judged by the probe.
-    warnings.filterwarnings("ignore", message="collapse")
     store = SequenceStore.open(path)
     recipe = (VARIANTS | ABLATIONS)[variant]()
     started = time.monotonic()
@@ -157,11 +148,11 @@ def cell(data: str, path: str, variant: str, seed: int, steps: int) -> dict[str,
     return {"variant": variant, "seed": seed, "seconds": round(seconds, 1), "scores": scores}
 
 
-def summarise(cells: list[dict[str, Any]], data: str, reference: str) -> dict[str, Any]:
+def summarise(runs: list[dict[str, Any]], data: str, reference: str) -> dict[str, Any]:
     """For each label and metric: every variant, and how far the reference is above it, seed by seed."""
     found: dict[str, Any] = {}
     by: dict[str, dict[int, dict[str, float]]] = {}
-    for one in cells:
+    for one in runs:
         by.setdefault(one["variant"], {})[one["seed"]] = one["scores"]
     for label in DATA[data][1]:
         for metric in METRICS:
@@ -174,8 +165,8 @@ def summarise(cells: list[dict[str, Any]], data: str, reference: str) -> dict[st
                     above = [by[reference][seed][name] - seeds[seed][name] for seed in both]
                     rows[variant][f"{reference} minus this"] = interval(above)
             found[name] = rows
-        found[f"{label}/majority"] = cells[0]["scores"][f"{label}/majority"]
-        found[f"{label}/n"] = cells[0]["scores"][f"{label}/n"]
+        found[f"{label}/majority"] = runs[0]["scores"][f"{label}/majority"]
+        found[f"{label}/n"] = runs[0]["scores"][f"{label}/n"]
     return found
 
 
@@ -195,61 +186,28 @@ def main() -> None:
     arguments = parser.parse_args()
     data, variants = arguments.data, list(VARIANTS | (ABLATIONS if arguments.ablations else {}))
     variants = arguments.only or variants
-    cells = before(arguments.out, {"data": data, "steps": arguments.steps, "settings": SETTINGS})
+    facts = {"data": data, "steps": arguments.steps, "settings": SETTINGS}
+    found = cells.before(arguments.out, facts)
+    there = {(one["variant"], one["seed"]) for one in found}
+    asked = [(variant, seed) for seed in range(arguments.seeds) for variant in variants]
+    todo = [one for one in asked if one not in there]
+    order, first = list(VARIANTS | ABLATIONS), f"{DATA[data][1][0]}/auc"
     with tempfile.TemporaryDirectory() as name:
         store = make_store(data, Path(name))
-        there = {(one["variant"], one["seed"]) for one in cells}
-        asked = [(variant, seed) for seed in range(arguments.seeds) for variant in variants]
-        todo = [one for one in asked if one not in there]
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(arguments.jobs, mp_context=spawn) as pool:
-            waiting = [pool.submit(cell, data, str(store.path), *one, arguments.steps) for one in todo]
-            for number, done in enumerate(as_completed(waiting), start=1):
-                one = done.result()
-                cells.append(one)
-                write(arguments, cells)
-                first = f"{DATA[data][1][0]}/auc"
-                print(
-                    f"{number}/{len(todo)} {one['variant']}, seed {one['seed']}: {one['seconds']} s, "
-                    f"{first} {one['scores'][first]:.4f}",
-                    flush=True,
-                )
-    for name, rows in json.loads(arguments.out.read_text())["scores"].items():
+        runs = [(data, str(store.path), *one, arguments.steps) for one in todo]
+        for number, one in enumerate(cells.each(arguments.jobs, cell, runs), start=1):
+            found = sorted([*found, one], key=lambda one: (order.index(one["variant"]), one["seed"]))
+            scores = summarise(found, data, arguments.reference)
+            result = facts | {"scores": scores, "cells": found} | cells.machine(arguments.jobs)
+            cells.write(arguments.out, result)
+            print(
+                f"{number}/{len(todo)} {one['variant']}, seed {one['seed']}: {one['seconds']} s, "
+                f"{first} {one['scores'][first]:.4f}",
+                flush=True,
+            )
+    for name, rows in summarise(found, data, arguments.reference).items():
         if isinstance(rows, dict):
             print(name, {variant: round(row["mean"], 4) for variant, row in rows.items()})
-
-
-def before(out: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs that a result holds already; none where there is no result."""
-    if not out.exists():
-        return []
-    old = json.loads(out.read_text())
-    for key, value in facts.items():
-        if old[key] != value:
-            raise SystemExit(
-                f"{out}: expected {key}={value}, found {old[key]}; delete it, or name another --out"
-            )
-    cells: list[dict[str, Any]] = old["cells"]
-    return cells
-
-
-def write(arguments: argparse.Namespace, cells: list[dict[str, Any]]) -> None:
-    """Write what is known so far, whole or not at all."""
-    order = list(VARIANTS | ABLATIONS)
-    cells.sort(key=lambda one: (order.index(one["variant"]), one["seed"]))
-    result = {
-        "command": shlex.join(["python", "benchmarks/quality/user_attribute.py", *sys.argv[1:]]),
-        "data": arguments.data,
-        "steps": arguments.steps,
-        "settings": SETTINGS,
-        "scores": summarise(cells, arguments.data, arguments.reference),
-        "cells": cells,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.jobs} runs at once of 1 thread each",
-        "versions": {"usermodel": um.__version__, "torch": torch.__version__},
-    }
-    draft = arguments.out.with_suffix(".draft")
-    draft.write_text(json.dumps(result, indent=1) + "\n")
-    draft.replace(arguments.out)
 
 
 if __name__ == "__main__":

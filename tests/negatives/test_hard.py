@@ -143,7 +143,7 @@ def test_rows_in_small_chunks_draw_the_same_and_hold_few_at_once(context, monkey
     if log_q:
         torch.testing.assert_close(parts.log_q, whole.log_q)
     assert sum(rows) == 64
-    assert max(rows) * (4 * 500 if log_q else 6 * 4 * 8) <= 5_000
+    assert max(rows) * (2 * 500 if log_q else 6 * 4 * 8) <= 5_000
 
 
 def test_more_candidates_are_harder(context):
