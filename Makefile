@@ -80,7 +80,7 @@ proof-family: $(VENV)/.installed
 # The recipe icsrec without one of its parts; 5 minutes a seed.
 ABLATION := $(QUALITY) --data beauty --recipe icsrec --out benchmarks/results/next_item_beauty_icsrec
 proof-intents-ablations: $(VENV)/.installed
-	$(ABLATION)_no_coarse.json --set objective.coarse=0
+	$(ABLATION)_no_coarse.json --set objective.second_pass=false --set objective.coarse=0
 	$(ABLATION)_no_fine.json --set objective.fine=0
 	$(ABLATION)_one_pass.json --set objective.second_pass=false
 	$(ABLATION)_all_alike.json --set objective.rare=null
