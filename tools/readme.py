@@ -1,12 +1,15 @@
-"""Fill the generated parts of README.md from committed results; ``--check`` fails when they are out of date."""
+"""Fill README.md and tables of docs/ from committed results; ``--check`` fails when they are out of date."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pages import PAGES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -176,22 +179,26 @@ def _recipe(result: dict[str, Any]) -> str:
     return " ".join([f"`{result['recipe']}`", *(f"`{one}`" for one in result["options"])])
 
 
-def fill(text: str) -> str:
-    """README with every generated part replaced."""
-    for name, part in (("demo", demo()), ("results", results())):
+def fill(text: str, parts: dict[str, Callable[[], str]]) -> str:
+    """A page with every generated part replaced."""
+    for name, part in parts.items():
         pattern = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-        text = pattern.sub(lambda _, name=name, part=part: f"<!-- {name} -->\n{part}\n<!-- /{name} -->", text)
+        new = f"<!-- {name} -->\n{part()}\n<!-- /{name} -->"
+        text, n = pattern.subn(lambda _, new=new: new, text)
+        assert n == 1, f"one place for {name!r}, found {n}"
     return text
 
 
 def main() -> None:
-    """Write README.md, or compare."""
-    path = ROOT / "README.md"
-    old = path.read_text(encoding="utf-8")
-    new = fill(old)
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if new == old else "README.md is out of date. Run: python tools/readme.py")
-    path.write_text(new, encoding="utf-8")
+    """Write README.md and the pages with tables, or compare."""
+    for name, parts in ({"README.md": {"demo": demo, "results": results}} | PAGES).items():
+        path = ROOT / name
+        old = path.read_text(encoding="utf-8")
+        new = fill(old, parts)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(new, encoding="utf-8")
+        elif new != old:
+            sys.exit(f"{name} is out of date. Run: python tools/readme.py")
 
 
 if __name__ == "__main__":
