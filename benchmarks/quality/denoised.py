@@ -4,8 +4,8 @@
 
 MovieLens-100K, all ratings as positives, leave-last-out. Of each user's training events a share is hidden at random: these are
 false negatives that are known. The same short recipe (bce, whose negatives are not corrected for how they were drawn) is trained
-with uniform, hard and denoised negatives, in which draws from the user's own
-training history count 0, and stops by validation. Two questions, with several seeds of data and training:
+with uniform, hard and denoised negatives, never from the user's own training history, and stops by validation. Two questions, with
+several seeds of data and training:
 
 - Among the 20 items that the trained model ranks first for a user, but for those it was told of, how many are hidden positives?
   How many by weight, where weights are those of the sampler in the run's last epoch?
@@ -19,18 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import platform
-import shlex
-import sys
 import tempfile
 import time
-import warnings
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cells
 import numpy as np
 import polars as pl
 import torch
@@ -46,27 +41,28 @@ from usermodel.negatives.denoised import Denoised, DenoisedConfig
 from usermodel.negatives.hard import HardConfig
 from usermodel.negatives.history_vectors import history_vectors
 from usermodel.negatives.protocol import DrawContext, NegativesConfig
-from usermodel.negatives.uniform import UniformConfig
-from usermodel.negatives.without_false_negatives import WithoutFalseNegativesConfig
+from usermodel.negatives.unseen import UnseenConfig
 from usermodel.recipes.catalog import find
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.pretrain import pretrain
 
 MINED = 20
+#: What `mined` finds, as far as a sampler has weights.
+MINED_FACTS = ("hidden_share", "hidden_share_by_weight", "mean_weight", "coefficients")
 
 
-def _unseen(source: NegativesConfig) -> NegativesConfig:
-    """Draws that the user has not taken in training, as far as is known."""
-    return WithoutFalseNegativesConfig(source=source, similarity=None, seen=True)
+def _hard(candidates: int) -> HardConfig:
+    """What the user has taken in training comes after all other candidates."""
+    return HardConfig(candidates=candidates, unseen=True)
 
 
 VARIANTS: dict[str, NegativesConfig] = {
-    "uniform": _unseen(UniformConfig(shared=False)),
-    "hard": _unseen(HardConfig()),
-    "denoised": _unseen(DenoisedConfig()),
-    "hard, 8 candidates": _unseen(HardConfig(candidates=8)),
-    "denoised, 8 candidates": _unseen(DenoisedConfig(hard=HardConfig(candidates=8))),
+    "uniform": UnseenConfig(),
+    "hard": _hard(32),
+    "denoised": DenoisedConfig(hard=_hard(32)),
+    "hard, 8 candidates": _hard(8),
+    "denoised, 8 candidates": DenoisedConfig(hard=_hard(8)),
 }
 SETTINGS = {
     "encoder.layers": 1,
@@ -80,7 +76,7 @@ SETTINGS = {
     "training.max_epochs": 8,
     "training.patience": 3,
 }
-PREFIX = "objective.loss.negatives.source."
+PREFIX = "objective.loss.negatives."
 
 
 def hide(
@@ -101,7 +97,7 @@ def mined(
     """Share of hidden positives among the best items that nobody took, plain and, for the denoised sampler, by weight."""
     split, encoder = store.split(), UserEncoder.load(run).module
     vectors = history_vectors(encoder, store, np.arange(store.n_users), split.train_stop)
-    context = DrawContext.of(encoder, vectors, None)
+    context = DrawContext.of(encoder, vectors, torch.arange(store.n_users))
     scores = (vectors @ context.item_vectors().T).double()
     owner = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
     scores[owner, store.items.astype(np.int64) - 1] = -torch.inf
@@ -114,9 +110,8 @@ def mined(
         ]
     )
     found: dict[str, Any] = {"hidden_share": float(false.mean())}
-    source = getattr(config, "source", None)
-    if isinstance(source, DenoisedConfig):
-        sampler = source.build(store, split)
+    if isinstance(config, DenoisedConfig):
+        sampler = config.build(store, split)
         weight = weights_of(sampler, run, context, ids)
         found["hidden_share_by_weight"] = float((weight * false).sum() / weight.sum())
         found["mean_weight"] = {
@@ -139,101 +134,87 @@ def weights_of(sampler: Denoised, run: Path, context: DrawContext, ids: torch.Te
     return sampler.weights(context.vectors, ids, above).numpy()
 
 
-def cell(log: pl.DataFrame, share: float, seed: int, epochs: int | None) -> dict[str, Any]:
-    """All variants with one seed."""
-    torch.set_num_threads(1)
-    # Runs this short are often warned of.
-    warnings.filterwarnings("ignore", message="collapse")
-    found: dict[str, Any] = {}
+def cell(log: pl.DataFrame, share: float, variant: str, seed: int) -> dict[str, Any]:
+    """One variant with one seed of data and training."""
+    config = VARIANTS[variant]
     with tempfile.TemporaryDirectory() as name:
         store, hidden = hide(log, share, seed, Path(name) / "store")
-        for variant, config in VARIANTS.items():
-            changes = SETTINGS | {"training.seed": seed}
-            changes |= {} if epochs is None else {"training.max_epochs": epochs}
-            recipe = find("next-item").override(changes).model_copy(update={"negatives": config})
-            folder, started = Path(name) / variant, time.monotonic()
-            run = pretrain(store, recipe, folder)
-            scores = {one.metric: one.value for one in evaluate(run, store)}
-            found[variant] = {
-                "ndcg@10": scores["ndcg@10"],
-                "seconds": round(time.monotonic() - started, 1),
-                "epochs": run.meta["epochs"],
-            } | mined(store, folder, config, hidden)
-            print(seed, variant, found[variant], flush=True)
-    return found
+        recipe = find("next-item").override(SETTINGS | {"training.seed": seed, "negatives": config})
+        folder, started = Path(name) / "run", time.monotonic()
+        run = pretrain(store, recipe, folder)
+        seconds = round(time.monotonic() - started, 1)
+        scores = {one.metric: one.value for one in evaluate(run, store)} | mined(
+            store, folder, config, hidden
+        )
+    facts = {"variant": variant, "seed": seed, "seconds": seconds, "epochs": run.meta["epochs"]}
+    return (
+        facts
+        | {"ndcg@10": scores["ndcg@10"]}
+        | {name: scores[name] for name in MINED_FACTS if name in scores}
+    )
 
 
-def differences(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def differences(found: list[dict[str, Any]]) -> dict[str, Any]:
     """What the questions ask, seed by seed."""
-
-    def of(variant: str, name: str) -> list[float]:
-        return [one[variant][name] for one in cells]
-
-    pairs = {
-        "ndcg@10, hard minus uniform": (of("hard", "ndcg@10"), of("uniform", "ndcg@10")),
-        "ndcg@10, hard minus uniform, 8 candidates": (
-            of("hard, 8 candidates", "ndcg@10"),
-            of("uniform", "ndcg@10"),
-        ),
-    }
+    by = {(one["variant"], one["seed"]): one for one in found}
+    pairs = {}
     for end in ("", ", 8 candidates"):
         hard, denoised = f"hard{end}", f"denoised{end}"
-        pairs |= {
-            f"hidden share by weight minus plain{end}": (
-                of(denoised, "hidden_share_by_weight"),
-                of(denoised, "hidden_share"),
-            ),
-            f"ndcg@10, denoised minus hard{end}": (of(denoised, "ndcg@10"), of(hard, "ndcg@10")),
-        }
-    return {name: interval([a - b for a, b in zip(*pair, strict=True)]) for name, pair in pairs.items()}
+        pairs[f"ndcg@10, hard minus uniform{end}"] = (hard, "ndcg@10", "uniform", "ndcg@10")
+        pairs[f"ndcg@10, denoised minus hard{end}"] = (denoised, "ndcg@10", hard, "ndcg@10")
+        by_weight = (denoised, "hidden_share_by_weight", denoised, "hidden_share")
+        pairs[f"hidden share by weight minus plain{end}"] = by_weight
+    summary = {}
+    for name, (one, metric, other, plain) in pairs.items():
+        seeds = [seed for variant, seed in by if variant == one and (other, seed) in by]
+        if seeds:
+            summary[name] = interval([by[one, seed][metric] - by[other, seed][plain] for seed in seeds])
+    return summary
+
+
+def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds of every variant, and the differences."""
+    scores: dict[str, dict[str, Any]] = {}
+    for variant in VARIANTS:
+        rows = [one for one in found if one["variant"] == variant]
+        for name in ("ndcg@10", "hidden_share", "hidden_share_by_weight"):
+            if rows and name in rows[0]:
+                scores.setdefault(variant, {})[name] = interval([one[name] for one in rows])
+    return {"scores": scores, "differences": differences(found)}
 
 
 def main() -> None:
-    """Run all cells and write the result."""
+    """Run the cells that the result does not have."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--hidden", type=float, default=0.3, help="share of the training events to hide")
-    parser.add_argument("--epochs", type=int, help="at most; 8 unless given")
-    parser.add_argument("--jobs", type=int, default=2, help="seeds at once, of one thread each")
+    parser.add_argument("--jobs", type=int, default=2, help="cells at once, of one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    started = time.monotonic()
     source = Path(os.environ["USERMODEL_DATA_DIR"]) / "ml-100k"
     log = (
         read_data_set("movielens-100k", source).log.scan().select("user_id", "item_id", "timestamp").collect()
     )
     # As a store orders it; what is later in a file is later among equal times.
     log = log.sort("user_id", "timestamp", maintain_order=True)
-    # What was looked at while the sampler was made had seed 0.
-    seeds = range(1, 1 + arguments.seeds)
-    with ProcessPoolExecutor(arguments.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(cell, log, arguments.hidden, seed, arguments.epochs) for seed in seeds]
-        cells = [one.result() for one in waiting]
-    names = {
-        variant: [
-            key for key, value in cells[0][variant].items() if isinstance(value, float) and key != "seconds"
-        ]
-        for variant in VARIANTS
-    }
-    result = {
-        "command": shlex.join(["python", "benchmarks/quality/denoised.py", *sys.argv[1:]]),
+    facts = {
         "data": "MovieLens-100K, all ratings",
         "hidden": arguments.hidden,
-        "seeds": arguments.seeds,
         "settings": SETTINGS,
         "negatives": {variant: config.to_dict() for variant, config in VARIANTS.items()},
-        "scores": {
-            variant: {name: interval([one[variant][name] for one in cells]) for name in kept}
-            for variant, kept in names.items()
-        },
-        "differences": differences(cells),
-        "cells": cells,
-        "total_seconds": round(time.monotonic() - started),
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.jobs} runs at once of 1 thread each",
-        "versions": {"usermodel": um.__version__, "torch": torch.__version__},
     }
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["differences"], indent=1))
+    order, found = list(VARIANTS), cells.before(arguments.out, facts)
+    there = {(one["variant"], one["seed"]) for one in found}
+    # What was looked at while the sampler was made had seed 0.
+    asked = [(variant, seed) for seed in range(1, 1 + arguments.seeds) for variant in VARIANTS]
+    todo = [(log, arguments.hidden, *one) for one in asked if one not in there]
+    for one in cells.each(arguments.jobs, cell, todo):
+        print(one, flush=True)
+        found = sorted([*found, one], key=lambda one: (order.index(one["variant"]), one["seed"]))
+        cells.write(
+            arguments.out, facts | summarise(found) | {"cells": found} | cells.machine(arguments.jobs)
+        )
+    print(json.dumps(differences(found), indent=1))
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "uniform": ("usermodel.negatives.uniform:UniformConfig", {}),
     "popularity": ("usermodel.negatives.popularity:PopularityConfig", {"alpha": 0.75}),
     "in-batch": ("usermodel.negatives.in_batch:InBatchConfig", {}),
-    "hard": ("usermodel.negatives.hard:HardConfig", {"candidates": 32}),
+    "hard": ("usermodel.negatives.hard:HardConfig", {"candidates": 32, "unseen": True}),
 }
 
 

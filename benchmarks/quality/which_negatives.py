@@ -35,7 +35,6 @@ from usermodel.negatives.popularity import PopularityConfig
 from usermodel.negatives.protocol import NegativesConfig
 from usermodel.negatives.uniform import UniformConfig
 from usermodel.negatives.unseen import UnseenConfig
-from usermodel.negatives.without_false_negatives import WithoutFalseNegativesConfig
 from usermodel.recipes.catalog import find
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.pretrain import pretrain
@@ -46,11 +45,6 @@ METRICS = ("ndcg@10", "hit@10", "arp@10", "popularity_bias@10", "coverage@10")
 SHARED, OWN = 256, 16
 SETTINGS = {"training.max_epochs": 60}
 FULL = "softmax"
-
-
-def _seen(source: NegativesConfig) -> NegativesConfig:
-    """Draws that the user has taken in training count nothing."""
-    return WithoutFalseNegativesConfig(source=source, similarity=None, seen=True)
 
 
 #: The loss, how many negatives, and their sampler; None where the loss draws none.
@@ -65,8 +59,8 @@ VARIANTS: dict[str, tuple[str, int, NegativesConfig | None]] = {
     "bce, unseen": ("bce", OWN, UnseenConfig()),
     "bce, popularity": ("bce", OWN, PopularityConfig(shared=False)),
     "bce, hard of 8": ("bce", OWN, HardConfig(candidates=8)),
-    "bce, hard of 8, unseen": ("bce", OWN, _seen(HardConfig(candidates=8))),
-    "bce, denoised of 8": ("bce", OWN, DenoisedConfig(hard=HardConfig(candidates=8))),
+    "bce, hard of 8, unseen": ("bce", OWN, HardConfig(candidates=8, unseen=True)),
+    "bce, denoised of 8, unseen": ("bce", OWN, DenoisedConfig(hard=HardConfig(candidates=8, unseen=True))),
     "bce, cached hard": ("bce", OWN, CachedHardConfig()),
     "bpr, uniform": ("bpr", OWN, UniformConfig(shared=False)),
 }

@@ -15,6 +15,7 @@ from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.losses.softmax import full_softmax
 from usermodel.negatives.protocol import Negatives, NegativeSampler
 from usermodel.negatives.uniform import Uniform
+from usermodel.negatives.without_false_negatives import WithoutFalseNegatives
 
 N_USERS, N_ITEMS, DIM = 12, 30, 4
 
@@ -153,6 +154,44 @@ def test_rows_lead_to_the_vectors_of_their_ids(pairs, graph):
         assert torch.equal(batch.items[rows], items[negatives.ids - 1])
 
 
+class Weighted(UserSoftmax):
+    """A loss with a number of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, batch):
+        return self.factor * super().forward(batch)
+
+
+def test_patience_needs_something_to_wait_for(pairs):
+    with pytest.raises(ConfigError, match="patience: expected a validation"):
+        fit(new(), pairs, UserSoftmax(), None, FitConfig(patience=1))
+
+
+def test_a_sampler_that_follows_the_model_needs_a_store(pairs):
+    sampler = WithoutFalseNegatives(Uniform(N_ITEMS, shared=False), N_ITEMS, intents=3)
+    with pytest.raises(ConfigError, match="pairs from a store, which WithoutFalseNegatives looks into"):
+        fit(new(), pairs, Bpr(), sampler, FitConfig(epochs=1))
+
+
+def test_whatever_ends_it_the_next_one_starts_afresh(pairs):
+    """An error in the middle leaves rows up to date, and no hooks of the lazy optimiser."""
+
+    def broken(_):
+        raise KeyboardInterrupt
+
+    config = FitConfig(epochs=2, batch_pairs=4, row_updates="lazy")
+    model, whole = new(), new()
+    sampler = Uniform(N_ITEMS, shared=False)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, pairs, Bpr(), sampler, config, validate=broken)
+    fit(whole, pairs, Bpr(), sampler, config.override({"epochs": 1}))
+    assert torch.equal(vectors(model), vectors(whole))
+    fit(model, pairs, Bpr(), sampler, config.override({"row_updates": "dense", "epochs": 1}))
+
+
 def test_the_best_weights_come_back_and_patience_ends_it(pairs):
     model, seen, reports = new(), [], []
 
@@ -160,11 +199,18 @@ def test_the_best_weights_come_back_and_patience_ends_it(pairs):
         seen.append(vectors(given))
         return [0.1, 0.3, 0.2, 0.25][len(seen) - 1]
 
-    config = FitConfig(epochs=50, patience=2, batch_pairs=32)
-    sampler = Uniform(N_ITEMS, shared=False)
-    fitted = fit(model, pairs, Bpr(), sampler, config, validate=validate, on_epoch=reports.append)
+    loss, weights = Weighted(), []
+    config = FitConfig(epochs=50, patience=2, batch_pairs=32, learning_rate=0.01)
+
+    def on_epoch(report):
+        reports.append(report)
+        weights.append(float(loss.factor.detach()))
+
+    fitted = fit(model, pairs, loss, None, config, validate=validate, on_epoch=on_epoch)
     assert (len(fitted.epochs), fitted.best_epoch) == (4, 2)
     assert torch.equal(vectors(model), seen[1])
+    # What the loss has learned is of the same epoch.
+    assert float(loss.factor.detach()) == weights[1] != weights[3]
     assert [report.validation for report in reports] == [0.1, 0.3, 0.2, 0.25]
 
 

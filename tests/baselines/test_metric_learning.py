@@ -10,7 +10,11 @@ from usermodel.ann.flat import FlatIndex
 from usermodel.baselines.factors import PairBatch
 from usermodel.baselines.fit import FitConfig, fit
 from usermodel.baselines.interactions import Interactions
+from usermodel.baselines.matrix_factorization import MatrixFactorization
 from usermodel.baselines.metric_learning import MetricHinge, MetricLearning
+from usermodel.baselines.pair_losses import Bpr
+from usermodel.errors import ConfigError
+from usermodel.negatives.hard import Hard
 from usermodel.negatives.protocol import Negatives
 from usermodel.negatives.uniform import Uniform
 
@@ -42,6 +46,36 @@ def test_no_point_ever_leaves_the_ball(monkeypatch, optimiser, covariance):
     assert len(steps) > 20
     assert max(steps) <= 0.9 + 1e-6
     assert max(steps) > 0.9 - 1e-6  # the wall is reached
+
+
+def test_hard_negatives_are_those_that_the_scores_rank_first():
+    """With as many candidates as make sure of the best, a draw is the first item of the scorer."""
+    torch.manual_seed(0)
+    model, asked = MetricLearning(N_USERS, N_ITEMS, 8, std=0.4), []
+
+    class Asked(Hard):
+        def sample(self, positives, context, **options):
+            drawn = super().sample(positives, context, **options)
+            asked.append((context.user, drawn.ids))
+            return drawn
+
+    best = model.scorer().scores(np.arange(N_USERS)).argmax(1) + 1
+    config = FitConfig(epochs=1, batch_pairs=300)
+    fit(model, pairs(), MetricHinge(N_ITEMS, n_negatives=2), Asked(N_ITEMS, candidates=2000), config)
+    ((user, ids),) = asked
+    assert torch.equal(ids, best[user][:, None].expand_as(ids))
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        (MetricLearning(N_USERS, N_ITEMS, 8), Bpr()),
+        (MatrixFactorization(N_USERS, N_ITEMS, 8), MetricHinge(N_ITEMS)),
+    ],
+)
+def test_a_loss_of_another_geometry_is_refused(model, loss):
+    with pytest.raises(ConfigError, match=r"loss: expected a loss by .*, which goes by"):
+        fit(model, pairs(), loss, Uniform(N_ITEMS, shared=False), FitConfig(epochs=1))
 
 
 def test_points_inside_the_ball_stay_and_others_keep_their_direction():

@@ -9,6 +9,7 @@ from usermodel.baselines.fit import FitConfig, fit
 from usermodel.baselines.interactions import Interactions
 from usermodel.baselines.matrix_factorization import MatrixFactorization
 from usermodel.baselines.relevance_mf import AllPairs, RelevanceConfig, SampledPairs
+from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import Negatives
 from usermodel.negatives.uniform import Uniform
 from usermodel.store.propensity import Propensity
@@ -27,8 +28,17 @@ def one(score, clicked, theta, config):
 CONFIGS = [RelevanceConfig(), RelevanceConfig(clip=0.4), RelevanceConfig(unclicked_weight=0.3)]
 
 
-@pytest.mark.parametrize("propensity", [None, THETA], ids=["naive", "theta"])
-@pytest.mark.parametrize("config", CONFIGS, ids=repr)
+@pytest.mark.parametrize("kind", [AllPairs, SampledPairs])
+def test_a_clip_bounds_propensities_or_is_refused(kind):
+    with pytest.raises(ConfigError, match="clip: expected propensities"):
+        kind(None, RelevanceConfig(clip=0.1))
+
+
+@pytest.mark.parametrize(
+    ("propensity", "config"),
+    [(None, CONFIGS[0]), (None, CONFIGS[2]), *((THETA, config) for config in CONFIGS)],
+    ids=repr,
+)
 def test_all_pairs_is_the_mean_over_every_item_of_the_users(propensity, config):
     torch.manual_seed(0)
     users, items = torch.randn(USERS, 3), torch.randn(ITEMS, 3)

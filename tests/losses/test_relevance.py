@@ -80,6 +80,11 @@ def test_no_row_is_zero_with_zero_gradient():
     torch.autograd.grad(loss, [score])
 
 
+def test_a_propensity_rounded_to_zero_gives_a_number():
+    clicked, theta = torch.tensor([False, False]), torch.tensor([0.0, 0.5])
+    assert float(relevance_loss(torch.zeros(2), clicked, theta)) == 0.25
+
+
 def test_over_draws_of_exposure_it_is_unbiased_and_clipping_trades_bias_for_variance():
     """Planted world: 40 x 30 pairs with relevance gamma and exposure theta; the ideal loss has gamma in the place of y / theta."""
     generator = torch.Generator().manual_seed(0)

@@ -30,10 +30,22 @@ def test_a_heavy_that_gave_too_much_is_filled_by_the_next():
     assert alias.tolist() == [2, 3, 3, 3]
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30).filter(lambda w: sum(w) > 1e-3))
+def test_a_heavy_with_nothing_too_much_keeps_its_slot():
+    """Masses 0.5, 1, 1.5: the second fills nobody, and the third the first."""
+    accept, alias = alias_table(np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(accept, [0.5, 1.0, 1.0])
+    assert alias[0] == 2
+
+
+WEIGHTS = st.one_of(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=30), st.lists(st.integers(0, 5), min_size=1, max_size=30)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(WEIGHTS.filter(lambda w: sum(w) > 1e-3))
 def test_the_slots_hold_the_masses_of_the_items(weight):
-    accept, alias = alias_table(np.array(weight))
+    accept, alias = alias_table(np.array(weight, dtype=np.float64))
     assert ((accept >= 0) & (accept <= 1)).all()
     np.testing.assert_allclose(masses(accept, alias), np.array(weight) / sum(weight), atol=1e-12)
 

@@ -1,5 +1,6 @@
 """Hard draws: their probabilities by counting all pools, by exact fractions, and by drawing."""
 
+import dataclasses
 import itertools
 import math
 from fractions import Fraction
@@ -13,6 +14,7 @@ from usermodel.errors import ConfigError
 from usermodel.negatives import hard as hard_module
 from usermodel.negatives.hard import Hard, HardConfig
 from usermodel.negatives.protocol import DrawContext
+from usermodel.negatives.user_lists import UserLists
 
 
 def context_of(*scores):
@@ -55,6 +57,37 @@ def test_draws_fall_as_often_as_all_pools_say(candidates, top):
         expected = by_all_pools(scores, candidates, top) * len(row)
         counts = np.bincount(row, minlength=5)[1:]
         assert stats.chisquare(counts[expected > 0], expected[expected > 0]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("candidates", "top"), [(3, 1), (4, 2)])
+def test_what_a_user_has_taken_comes_last_with_the_probability_of_that(candidates, top):
+    taken = ((0, 3), (1, 1), (1, 4), (3, 1), (3, 2), (3, 3))
+    seen = UserLists.of(*np.array(taken).T, n_users=4)
+    sampler, generator = Hard(4, candidates=candidates, top=top, seen=seen), torch.Generator().manual_seed(0)
+    context = dataclasses.replace(context_of(*SCORES), user=torch.arange(4))
+    drawn = sampler.sample(torch.ones(4).long(), context, n=20_000, generator=generator)
+    for user, scores in enumerate(SCORES):
+        own = [-math.inf if (user, item) in taken else score for item, score in enumerate(scores, start=1)]
+        law, ids = by_all_pools(own, candidates, top), drawn.ids[user].numpy()
+        counts = np.bincount(ids, minlength=5)[1:]
+        assert stats.chisquare(counts, law * len(ids)).pvalue > 1e-3
+        np.testing.assert_allclose(drawn.log_q[user].numpy(), np.log(law[ids - 1]), rtol=1e-5)
+        assert (drawn.weight[user] == 0).tolist() == [(user, item) in taken for item in ids.tolist()]
+    # Nobody asks for probabilities: the same draws from gathered vectors.
+    generator.manual_seed(0)
+    cheap = sampler.sample(torch.ones(4).long(), context, n=20_000, generator=generator, log_q=False)
+    assert torch.equal(cheap.ids, drawn.ids)
+    assert torch.equal(cheap.weight, drawn.weight)
+
+
+def test_only_training_events_count_as_taken(tiny_store):
+    sampler = HardConfig(unseen=True).build(tiny_store, tiny_store.split())
+    split, user = tiny_store.split(), 0
+    begin, stop, end = tiny_store.offsets[user], split.train_stop[user], tiny_store.offsets[user + 1]
+    items = torch.arange(1, tiny_store.n_items + 1)[None]
+    found = items[sampler.seen.contains(torch.tensor([user]), items)].tolist()
+    assert found == sorted(set(tiny_store.items[begin:stop].tolist()))
+    assert stop < end
 
 
 @pytest.mark.parametrize("top", [1, 5, 40])

@@ -9,7 +9,11 @@ from usermodel.events.readers import read_events
 from usermodel.negatives.cached_hard import CachedHardConfig
 from usermodel.negatives.denoised import DenoisedConfig
 from usermodel.negatives.hard import HardConfig
+from usermodel.negatives.in_batch import InBatchConfig
+from usermodel.negatives.mixed import MixedConfig
+from usermodel.negatives.popularity import PopularityConfig
 from usermodel.negatives.shown import ShownConfig
+from usermodel.negatives.uniform import UniformConfig
 from usermodel.negatives.without_false_negatives import WithoutFalseNegativesConfig
 from usermodel.store.build import build_store
 from usermodel.training.pretrain import pretrain
@@ -21,6 +25,12 @@ CONFIGS = [
     WithoutFalseNegativesConfig(source=CachedHardConfig(size=5), intents=4, seen=True),
     DenoisedConfig(dim=8),
     ShownConfig(),
+    HardConfig(candidates=4, unseen=True),
+    InBatchConfig(frequencies="streaming"),
+    MixedConfig(
+        parts=(InBatchConfig(frequencies="streaming"), UniformConfig(), PopularityConfig()),
+        shares=(0.5, 0.25, 0.25),
+    ),
 ]
 SMALL = {
     "encoder.dim": 8,
@@ -50,7 +60,7 @@ def store(tmp_path_factory):
 
 
 @pytest.mark.parametrize("loss", ["sampled-softmax", "bce"])
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("config", CONFIGS, ids=repr)
 def test_a_run_learns_and_resumes_bit_for_bit(store, tmp_path, config, loss):
     recipe = Recipe(negatives=config).override(SMALL | {"objective.loss": loss})
     whole = pretrain(store, recipe, tmp_path / "whole")

@@ -26,6 +26,20 @@ def test_looking_up_agrees_with_sets(lists):
     assert inside.tolist() == [[item in one for item in every[0].tolist()] for one in sets]
 
 
+def test_all_entries_of_some_users(lists):
+    found, sets = lists
+    user = torch.tensor([4, 0, 6, 4])
+    row, item = found.entries(user)
+    wanted = [(place, one) for place, number in enumerate(user.tolist()) for one in sorted(sets[number])]
+    assert list(zip(row.tolist(), item.tolist(), strict=True)) == wanted
+    assert not len(found.entries(torch.tensor([0]))[0])
+
+
+def test_checkpoints_hold_only_lists_that_are_learned(lists):
+    assert not lists[0].state_dict()
+    assert set(UserLists.empty(3, 4).state_dict()) == {"items", "start", "count"}
+
+
 def test_no_item_at_all_is_in_no_list():
     nothing = UserLists.of(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 3)
     ids = torch.arange(1, 5).repeat(3, 1)

@@ -46,9 +46,9 @@ class EveryItem(NegativeSampler):
 
     def sample(self, positives, context, *, n, generator=None, log_q=True):
         rows = (n,) if self.shared else (len(positives), n)
-        probability = self.log_q.expand(rows) if log_q else None
+        probability = self.log_q[:n].expand(rows) if log_q else None
         weight = None if self.weight is None else torch.full(rows, self.weight)
-        return Negatives(torch.arange(1, 7).expand(rows), probability, weight)
+        return Negatives(torch.arange(1, n + 1).expand(rows), probability, weight)
 
     def refresh(self, encoder, store):
         self.refreshed += 1
@@ -77,6 +77,19 @@ def test_draws_like_the_target_are_out_whatever_their_length(similarity, first):
     if similarity > 0:
         assert found[1] == [1, 1, 1, 0, 1, 1]
         assert found[2] == [1] * 6  # the zero vector is like nothing, not even itself
+
+
+def test_only_the_vectors_of_what_takes_part_are_asked_for():
+    asked = []
+
+    def items(index):
+        asked.append(index)
+        return torch.eye(4)[index - 1]
+
+    sampler = WithoutFalseNegatives(EveryItem(shared=True), 1_000_000, similarity=0.5)
+    drawn = sampler.sample(torch.tensor([2, 3]), DrawContext(torch.zeros(2, 4), items), n=4)
+    assert [index.tolist() for index in asked] == [[1, 2, 3, 4]]
+    assert drawn.weight.tolist() == [[1, 0, 1, 1], [1, 1, 0, 1]]
 
 
 def test_a_set_for_all_is_laid_out_for_each_and_weights_multiply():

@@ -81,6 +81,16 @@ def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_gbce_is_calibrated_to_the_draws_there_are(encoder, make_batch):
+    """Asked for 100, a sampler gives 4: beta is that of 4."""
+    sampler, batch = Fixed(SHARED), make_batch(*HISTORIES)
+    output = NextItemConfig(loss="gbce", n_negatives=100).build(encoder, sampler)(encoder, batch)
+    inputs, target = batch.shifted()
+    arguments = (encoder(inputs).events, encoder.items.weight, target, SHARED)
+    wanted = binary_cross_entropy(*arguments, None, beta=gbce_beta(4, N_ITEMS, 0.75))
+    torch.testing.assert_close(output.loss, wanted)
+
+
 def test_the_sampler_is_told_targets_and_context_and_gets_no_gradient(encoder, make_batch):
     sampler, batch = Fixed(SHARED), make_batch(*HISTORIES)
     NextItemConfig(loss="bce", n_negatives=4).build(encoder, sampler)(encoder, batch)

@@ -7,8 +7,12 @@ import torch
 
 from usermodel.errors import ConfigError, InterruptedRunError
 from usermodel.events.splits import LeaveLastOutConfig
+from usermodel.negatives.in_batch import InBatchConfig
+from usermodel.negatives.mixed import MixedConfig
 from usermodel.negatives.protocol import NegativeSampler
 from usermodel.negatives.uniform import UniformConfig
+from usermodel.negatives.without_false_negatives import WithoutFalseNegativesConfig
+from usermodel.sampling.item_uniform import ItemUniformConfig
 from usermodel.training import loop as loop_module
 from usermodel.training.objective import build_objective
 from usermodel.training.pretrain import pretrain
@@ -38,6 +42,28 @@ def test_the_group_without_effect_is_refused(store, recipe):
         "negatives: expected its default, because the objective draws no negatives; found UniformConfig(shared=False). "
         "Drop it, or choose objective.loss=sampled-softmax."
     )
+
+
+@pytest.mark.parametrize(
+    "negatives",
+    [
+        InBatchConfig(),
+        MixedConfig(),
+        WithoutFalseNegativesConfig(source=InBatchConfig(), similarity=0.5),
+    ],
+)
+def test_counts_of_events_do_not_say_how_often_items_are_targets_where_these_are_drawn(
+    store, recipe, negatives
+):
+    sampled = recipe.override(SAMPLED | {"negatives": negatives})
+    build(sampled, store)
+    with pytest.raises(ConfigError, match=r"where ItemUniformConfig draws .* Set frequencies=streaming"):
+        build(sampled.override({"sampling": ItemUniformConfig()}), store)
+
+
+def test_a_streaming_estimate_goes_with_any_targets(store, recipe):
+    negatives = InBatchConfig(frequencies="streaming")
+    build(recipe.override(SAMPLED | {"negatives": negatives, "sampling": ItemUniformConfig()}), store)
 
 
 def test_a_recipe_saved_before_there_were_negatives_still_loads(recipe, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +14,8 @@ from usermodel.embedding_table import DotScorer, Scorer
 from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import Negatives
 from usermodel.nn.item_table import ItemTable
+
+Geometry = Literal["product", "distance"]
 
 
 class Tables(NamedTuple):
@@ -68,12 +70,14 @@ class PairLoss(nn.Module):
         corrects: Whether it asks for the probabilities of the draws.
         whole_users: Whether a batch is made of all pairs of some users, which stand together.
         whole_catalogue: Whether ``items`` must be the vectors of 1 to n_items in order.
+        geometry: What it makes of two vectors; a model with another one ranks by something else than was trained.
     """
 
     n_negatives: int = 0
     corrects: ClassVar[bool] = False
     whole_users: ClassVar[bool] = False
     whole_catalogue: ClassVar[bool] = False
+    geometry: ClassVar[Geometry] = "product"
 
     def forward(self, batch: PairBatch) -> Float[Tensor, ""]:
         """Mean over the pairs."""
@@ -96,9 +100,11 @@ class FactorModel(nn.Module):
         reads_rows: Whether the vector that is scored is the row of the table, so that a step needs only the rows of its
             batch; false where vectors depend on each other.
         projects: Whether `after_step` moves vectors; they are then brought up to date in every step.
+        geometry: Whether scores are inner products, or fall with the distance.
     """
 
     projects: ClassVar[bool] = False
+    geometry: ClassVar[Geometry] = "product"
 
     def __init__(
         self, n_users: int, n_items: int, dim: int = 64, *, std: float = 0.1, cosine: bool = False
@@ -122,7 +128,12 @@ class FactorModel(nn.Module):
             ConfigError: Always: users have vectors here without histories.
         """
         do = "Choose one that looks at scores or counts only."
-        raise ConfigError("sampler", expected="one that encodes no histories", found="another", do=do)
+        raise ConfigError(
+            "sampler",
+            expected="one that encodes no histories",
+            found="one that does, such as CachedHard or Denoised",
+            do=do,
+        )
 
     def layer_0(self) -> Tables:
         """The learned vectors."""
@@ -145,6 +156,14 @@ class FactorModel(nn.Module):
             return self.items.vectors(index)
         items = self.tables().items
         return items if index is None else items[index - 1]
+
+    def queries(self, users: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows width"]:
+        """Users as samplers and indexes see them: inner products with `keys` order items as the scores do."""
+        return users
+
+    def keys(self, items: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes width"]:
+        """Items as samplers and indexes see them, see `queries`."""
+        return items
 
     def penalty(self, batch: PairBatch) -> Float[Tensor, ""]:
         """Half the squared norms of the learned vectors of a batch, over its pairs (LightGCN, eq. 15, as it is coded).
@@ -176,4 +195,5 @@ class FactorModel(nn.Module):
         self.eval()
         tables = self.tables()
         self.train(training)
-        return DotScorer(tables.users.detach().cpu().clone(), tables.items.detach().cpu().clone())
+        users, items = self.queries(tables.users.detach()), self.keys(tables.items.detach())
+        return DotScorer(users.cpu().clone(), items.cpu().clone())

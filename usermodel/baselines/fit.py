@@ -120,17 +120,40 @@ def fit(
 
     Raises:
         DataError: No pair, or pairs of other users and items than the model's.
-        ConfigError: A loss that needs a sampler has none; lazy row updates that the model cannot have.
+        ConfigError: Model and loss of different geometries; a loss that needs a sampler has none; a sampler that follows the model, and pairs that no store stands
+            behind; patience without validation; lazy row updates that the model cannot have.
         NumericError: The loss is not finite.
     """
     _require_sense(model, pairs, loss, sampler)
+    if config.patience is not None and validate is None:
+        do = "Hand over validate, or leave patience out."
+        raise ConfigError("patience", expected="a validation to wait for", found="none", do=do)
     device = next(model.parameters()).device
     optimiser = optimiser_of(model, loss.to(device), config)
     sampler = sampler.to(device) if sampler is not None and loss.n_negatives else None
     user, item = (torch.from_numpy(part).to(device) for part in (pairs.user, pairs.item))
     known = user * pairs.n_items + item - 1 if config.known_negatives == "leave-out" else None
     steps = PairSteps(BatchMaker(model, loss, sampler, known), optimiser, config, user, item)
-    fitted, best = Fitted(), _Best(model, validate)
+    fitted, best = Fitted(), _Best(model, loss, validate)
+    try:
+        _epochs(steps, pairs, config, fitted, best, on_epoch)
+    finally:
+        # Whatever ended it: rows are up to date, and whoever reads them next does not ask this optimiser.
+        steps.release()
+    fitted.best_epoch = best.restore() or len(fitted.epochs)
+    model.eval()
+    return fitted
+
+
+def _epochs(
+    steps: PairSteps,
+    pairs: Interactions,
+    config: FitConfig,
+    fitted: Fitted,
+    best: _Best,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> None:
+    """Train until the epochs or the patience are over; reports are added to ``fitted``."""
     for epoch in range(1, config.epochs + 1):
         begin = time.perf_counter()
         mean = steps.epoch(pairs, epoch - 1)
@@ -142,22 +165,19 @@ def fit(
             on_epoch(fitted.epochs[-1])
         if config.patience is not None and best.waited >= config.patience:
             break
-    model.users.before_read = model.items.before_read = None
-    fitted.best_epoch = best.restore() or len(fitted.epochs)
-    model.eval()
-    return fitted
 
 
 @dataclass
 class _Best:
-    """The weights of the best validation so far."""
+    """The weights of the best validation so far, those of the loss among them."""
 
     model: FactorModel
+    loss: PairLoss
     validate: Validate | None
     value: float = -math.inf
     epoch: int = 0
     waited: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: list[dict[str, Tensor]] = field(default_factory=list)
 
     def ask(self, epoch: int) -> float | None:
         if self.validate is None:
@@ -167,13 +187,13 @@ class _Best:
         self.waited += 1
         if value > self.value:
             self.value, self.epoch, self.waited = value, epoch, 0
-            self.weights = copy.deepcopy(self.model.state_dict())
+            self.weights = [copy.deepcopy(part.state_dict()) for part in (self.model, self.loss)]
         return value
 
     def restore(self) -> int:
         """Load them; the epoch they are of, or 0 where nobody validates."""
-        if self.epoch:
-            self.model.load_state_dict(self.weights)
+        for part, weights in zip((self.model, self.loss), self.weights, strict=False):
+            part.load_state_dict(weights)
         return self.epoch
 
 
@@ -188,7 +208,16 @@ def _require_sense(
             found=f"{len(pairs):,} pairs of {found[0]:,} and {found[1]:,}",
             do="Build the model for the interactions it is fitted on.",
         )
+    if model.geometry != loss.geometry:
+        do = "Choose a model and a loss of one kind, such as MetricLearning with MetricHinge."
+        expected = f"a loss by {model.geometry} for {type(model).__name__}"
+        found_loss = f"{type(loss).__name__}, which goes by {loss.geometry}"
+        raise ConfigError("loss", expected=expected, found=found_loss, do=do)
     if loss.n_negatives and sampler is None:
         do = "Hand one over, such as Uniform(n_items, shared=False)."
         expected = f"a sampler for {type(loss).__name__}"
         raise ConfigError("sampler", expected=expected, found="none", do=do)
+    if sampler is not None and sampler.follows and pairs.store is None:
+        do = "Make the pairs by Interactions.from_store, or choose another sampler."
+        expected = f"pairs from a store, which {type(sampler).__name__} looks into before each epoch"
+        raise ConfigError("sampler", expected=expected, found="pairs from arrays", do=do)

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from usermodel.baselines.factors import FactorModel, PairBatch, PairLoss
-from usermodel.embedding_table import DotScorer
+from usermodel.baselines.factors import FactorModel, Geometry, PairBatch, PairLoss
 from usermodel.losses.metric_hinge import covariance_penalty, metric_hinge
 
 
@@ -30,6 +29,7 @@ class MetricLearning(FactorModel):
     """
 
     projects: ClassVar[bool] = True
+    geometry: ClassVar[Geometry] = "distance"
 
     def __init__(
         self, n_users: int, n_items: int, dim: int = 64, *, std: float = 0.1, radius: float = 1.0
@@ -54,12 +54,13 @@ class MetricLearning(FactorModel):
             else:
                 weight[rows] = points
 
-    @torch.no_grad()
-    def scorer(self) -> DotScorer:
-        """Inner products whose order is that of distances, see the class."""
-        users, items = (part.detach().cpu() for part in self.tables())
-        users = torch.cat([users, torch.ones(len(users), 1)], 1)
-        return DotScorer(users, torch.cat([items, -0.5 * items.square().sum(1, keepdim=True)], 1))
+    def queries(self, users: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows width"]:
+        """``[u, 1]``."""
+        return torch.cat([users, users.new_ones(len(users), 1)], 1)
+
+    def keys(self, items: Float[Tensor, "classes dim"]) -> Float[Tensor, "classes width"]:
+        """``[i, -|i|^2 / 2]``."""
+        return torch.cat([items, -0.5 * items.square().sum(1, keepdim=True)], 1)
 
 
 class MetricHinge(PairLoss):
@@ -73,6 +74,8 @@ class MetricHinge(PairLoss):
         margin: In squared distance.
         covariance: Weight of `covariance_penalty` of the vectors that take part in a batch.
     """
+
+    geometry: ClassVar[Geometry] = "distance"
 
     def __init__(
         self, n_items: int, *, n_negatives: int = 20, margin: float = 1.5, covariance: float = 0.0

@@ -84,12 +84,15 @@ class BatchMaker:
 
         def vectors(index: Tensor | None) -> Tensor:
             if not self.model.reads_rows:
-                return (tables.items if index is None else tables.items[index - 1]).detach()
-            # A lazy optimiser brings rows up to date when they are read for a gradient.
-            with torch.enable_grad():
-                return self.model.items.vectors(index).detach()
+                found = tables.items if index is None else tables.items[index - 1]
+            else:
+                # A lazy optimiser brings rows up to date when they are read for a gradient.
+                with torch.enable_grad():
+                    found = self.model.items.vectors(index)
+            return self.model.keys(found.detach())
 
-        context = DrawContext(tables.users.detach()[row], vectors, user)
+        users = self.model.queries(tables.users.detach()[row])
+        context = DrawContext(users, vectors, user)
         n = self.loss.n_negatives
         drawn = self.sampler.sample(item, context, n=n, log_q=self.loss.corrects)
         return drawn if drawn.is_shared or self.known is None else _without_known(drawn, user, self)

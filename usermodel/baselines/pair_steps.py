@@ -59,6 +59,12 @@ class PairSteps:
             self.optimiser.settle()
         return mean
 
+    def release(self) -> None:
+        """Bring all rows up to date, and let nobody ask the optimiser for them any more."""
+        if isinstance(self.optimiser, LazyAdam):
+            self.optimiser.settle()
+        self.maker.model.users.before_read = self.maker.model.items.before_read = None
+
     def _step(self, user: Tensor, item: Tensor) -> Tensor:
         model, device = self.maker.model, user.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

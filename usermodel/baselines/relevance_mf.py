@@ -16,6 +16,7 @@ from torch import Tensor
 
 from usermodel.baselines.factors import PairBatch, PairLoss
 from usermodel.config import Config
+from usermodel.errors import ConfigError
 from usermodel.losses.relevance import PointLoss, relevance_loss
 from usermodel.store.propensity import Propensity
 
@@ -34,6 +35,15 @@ class RelevanceConfig(Config):
     point_loss: PointLoss = "squared"
     non_negative: bool = False
     unclicked_weight: float = Field(default=1.0, gt=0)
+
+
+def _sensible(propensity: Propensity | None, config: RelevanceConfig | None) -> RelevanceConfig:
+    """The options; a bound of propensities only where there are any."""
+    config = config or RelevanceConfig()
+    if propensity is None and config.clip:
+        do = "Hand over propensities, or leave clip out."
+        raise ConfigError("clip", expected="propensities to bound", found="none", do=do)
+    return config
 
 
 class _Theta(torch.nn.Module):
@@ -60,6 +70,9 @@ class AllPairs(PairLoss):
     Args:
         propensity: Theta; None is the naive loss, 1 for every pair.
         config: See there.
+
+    Raises:
+        ConfigError: A clip without propensities.
     """
 
     whole_users: ClassVar[bool] = True
@@ -67,7 +80,7 @@ class AllPairs(PairLoss):
 
     def __init__(self, propensity: Propensity | None = None, config: RelevanceConfig | None = None) -> None:
         super().__init__()
-        self.theta, self.config = _Theta(propensity), config or RelevanceConfig()
+        self.theta, self.config = _Theta(propensity), _sensible(propensity, config)
 
     def forward(self, batch: PairBatch) -> Float[Tensor, ""]:
         """See `PairLoss`."""
@@ -88,6 +101,9 @@ class SampledPairs(PairLoss):
         propensity: Theta; None is the naive loss, 1 for every pair.
         config: See there.
         n_negatives: Items to draw; 1 makes half of the rows clicked, as in the released code.
+
+    Raises:
+        ConfigError: A clip without propensities.
     """
 
     def __init__(
@@ -98,7 +114,7 @@ class SampledPairs(PairLoss):
         n_negatives: int = 1,
     ) -> None:
         super().__init__()
-        self.theta, self.config = _Theta(propensity), config or RelevanceConfig()
+        self.theta, self.config = _Theta(propensity), _sensible(propensity, config)
         self.n_negatives = n_negatives
 
     def forward(self, batch: PairBatch) -> Float[Tensor, ""]:

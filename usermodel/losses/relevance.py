@@ -48,7 +48,8 @@ def relevance_loss(
     """
     share = clicked.to(score.dtype)
     if propensity is not None:
-        share = share / propensity.clamp(min=clip)
+        # A propensity that was rounded to 0 is none: 0 / 0 for a pair without a click would be no number.
+        share = share / propensity.clamp(min=max(clip, torch.finfo(propensity.dtype).tiny))
     if point_loss == "squared":
         chance = torch.sigmoid(score)
         relevant, other = (1.0 - chance).square(), chance.square()

@@ -144,10 +144,11 @@ def alias_table(
     if not len(light) or not len(heavy):  # all alike, up to rounding
         return accept, alias
     lack, excess = np.cumsum(1 - mass[light]), np.cumsum(mass[heavy] - 1)
-    before = np.concatenate([[0.0], lack[:-1]])
+    # What the lights lack together before each, and at the end. A heavy that has nothing too much fills none.
+    ends = np.concatenate([[0.0], lack])
     # Rounding may leave the last lights without a heavy: the last one takes them.
-    alias[light] = heavy[np.minimum(np.searchsorted(excess, before, side="right"), len(heavy) - 1)]
-    last = np.searchsorted(lack, excess)[:-1]
-    accept[heavy[:-1]] = np.clip(1 + excess[:-1] - lack[np.minimum(last, len(light) - 1)], 0, 1)
+    alias[light] = heavy[np.minimum(np.searchsorted(excess, ends[:-1], side="right"), len(heavy) - 1)]
+    last = np.minimum(np.searchsorted(ends, excess[:-1]), len(light))
+    accept[heavy[:-1]] = np.clip(1 + excess[:-1] - ends[last], 0, 1)
     alias[heavy[:-1]] = heavy[1:]
     return accept, alias

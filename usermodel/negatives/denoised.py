@@ -91,7 +91,7 @@ class Denoised(NegativeSampler):
         self._start, self._stop = training
         density = min(max(density, _LEAST), 1.0 - _LEAST)
         self._prior = math.log(density / (1.0 - density))
-        self.register_buffer("popularity", torch.from_numpy(np.log1p(counts)).float())
+        self.register_buffer("popularity", torch.from_numpy(np.log1p(counts)).float(), False)
         self.register_buffer("teacher", torch.zeros(len(counts), config.dim))
         self.register_buffer("relevance", torch.zeros(2))
         self.register_buffer("selection", torch.zeros(3))
@@ -123,7 +123,11 @@ class Denoised(NegativeSampler):
         assert drawn.above is not None
         assert drawn.equal is not None
         probability = self.hard.log_probability(drawn.above, drawn.equal) if log_q else None
-        return Negatives(drawn.ids, probability, self.weights(context.vectors, drawn.ids, drawn.above))
+        weight, unseen = (
+            self.weights(context.vectors, drawn.ids, drawn.above),
+            self.hard.weight(context, drawn.ids),
+        )
+        return Negatives(drawn.ids, probability, weight if unseen is None else weight * unseen)
 
     @torch.no_grad()
     def weights(
@@ -175,7 +179,8 @@ class Denoised(NegativeSampler):
 
     def _fit(self, encoder: EncoderModule, store: SequenceStore, users: Int64[ndarray, " users"]) -> None:
         last = self._stop[users] - 1
-        context = DrawContext.of(encoder, history_vectors(encoder, store, users, last), None)
+        vectors = history_vectors(encoder, store, users, last)
+        context = DrawContext.of(encoder, vectors, torch.from_numpy(users).to(vectors.device))
         case = torch.from_numpy(store.items[last].astype(np.int64)).to(context.vectors.device)
         ids = torch.stack([case, torch.randint_like(case, 1, len(self.teacher) + 1)], 1)
         above = self.hard.places(context, ids)[0]

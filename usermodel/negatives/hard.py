@@ -14,7 +14,9 @@ from torch import Tensor
 
 from usermodel.events.splits import Split
 from usermodel.negatives.protocol import DrawContext, Negatives, NegativeSampler, NegativesConfig
+from usermodel.negatives.user_lists import UserLists
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.training_events import training_events
 
 #: Numbers held at once, about, by the kind of device: 32 MiB of float32 on a processor, 512 MiB elsewhere.
 NUMBERS: Final = {"cpu": 1 << 23}
@@ -36,10 +38,13 @@ class HardConfig(NegativesConfig):
     Attributes:
         candidates: Uniform draws, with replacement, of which one is kept; 1 is uniform sampling. More are harder.
         top: How many of the best may be the one; 1 is DNS.
+        unseen: Whether candidates from the user's own training history come after all others: what a user has taken is what the
+            model soon scores best, and would be most of the draws.
     """
 
     candidates: int = Field(default=32, ge=1)
     top: int = Field(default=1, ge=1)
+    unseen: bool = False
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> HardConfig:
@@ -48,9 +53,9 @@ class HardConfig(NegativesConfig):
         return self
 
     def build(self, store: SequenceStore, split: Split) -> Hard:
-        """A sampler of 1 to ``store.n_items``."""
-        del split
-        return Hard(store.n_items, candidates=self.candidates, top=self.top)
+        """A sampler of 1 to ``store.n_items``; only training events count as seen."""
+        seen = UserLists.of(*training_events(store, split), store.n_users) if self.unseen else None
+        return Hard(store.n_items, candidates=self.candidates, top=self.top, seen=seen)
 
 
 @dataclass(frozen=True)
@@ -79,14 +84,19 @@ class Hard(NegativeSampler):
     ``q`` depends on scores alone; the probability, which is not in the paper. There is no pool that events or draws share:
     draws from one pool depend on each other, and ``q`` would be that of the pool only.
 
+    With ``seen`` the user's items count as scored below all others, all alike: ``q`` is exact with that. Such an item is drawn only
+    where fewer than j candidates are others, and then has weight 0.
+
     Cost: scores of all items for every event if probabilities are asked for, and a sort or comparisons of them; else ``n m`` scores an event
     from gathered vectors, or those of all items where that is faster.
     """
 
-    def __init__(self, n_items: int, *, candidates: int = 32, top: int = 1) -> None:
+    def __init__(
+        self, n_items: int, *, candidates: int = 32, top: int = 1, seen: UserLists | None = None
+    ) -> None:
         super().__init__()
         assert 1 <= top <= candidates, "one of the best of the candidates"
-        self.n_items, self.candidates, self.top = n_items, candidates, top
+        self.n_items, self.candidates, self.top, self.seen = n_items, candidates, top, seen
 
     def sample(
         self,
@@ -100,13 +110,20 @@ class Hard(NegativeSampler):
         """See `NegativeSampler.sample`; draws are an event's own, ``[events, n]``.
 
         Raises:
-            ConfigError: Whoever draws has no item vectors.
+            ConfigError: Whoever draws has no item vectors, or does not know the users where their items come last.
         """
         del positives
         drawn = self.draw(context, n, generator=generator, ranked=log_q)
-        if drawn.above is None or drawn.equal is None:
-            return Negatives(drawn.ids, None)
-        return Negatives(drawn.ids, self.log_probability(drawn.above, drawn.equal))
+        probability = None
+        if drawn.above is not None and drawn.equal is not None:
+            probability = self.log_probability(drawn.above, drawn.equal)
+        return Negatives(drawn.ids, probability, self.weight(context, drawn.ids))
+
+    def weight(
+        self, context: DrawContext, ids: Int64[Tensor, "events n"]
+    ) -> Float[Tensor, "events n"] | None:
+        """0 for what the user has taken, 1 for the rest; None where that is not asked."""
+        return None if self.seen is None else (~self.seen.contains(context.users(), ids)).float()
 
     @torch.no_grad()
     def draw(
@@ -129,6 +146,11 @@ class Hard(NegativeSampler):
                 pool = torch.randint(self.n_items, shape, generator=generator, device=device)
                 everything = chunk @ items.T if whole else None
                 scores = _scores(chunk, items, pool, everything)
+                if self.seen is not None:
+                    user = context.users()[start : start + step]
+                    taken = self.seen.contains(user, pool.flatten(1) + 1).view_as(pool)
+                    scores = scores.masked_fill(taken, -torch.inf)
+                    everything = None if everything is None else self._others(everything, user)
                 chosen = None if place is None else place[start : start + step]
                 found.append(self._choose(pool, scores, chosen, everything if ranked else None))
         ids, above, equal = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -145,18 +167,30 @@ class Hard(NegativeSampler):
         ids = pool.gather(2, best)[..., 0]
         if everything is None:
             return ids + 1, ids[:0], ids[:0]
-        return ids + 1, *_places(everything, ids)
+        return ids + 1, *_places(everything, everything.gather(1, ids))
+
+    def _others(self, everything: Tensor, user: Tensor | None) -> Tensor:
+        """Scores in which what the users have taken comes last; changed in place."""
+        if self.seen is not None and user is not None:
+            row, item = self.seen.entries(user)
+            everything[row, item - 1] = -torch.inf
+        return everything
 
     @torch.no_grad()
     def places(
         self, context: DrawContext, ids: Int64[Tensor, "events n"]
     ) -> tuple[Int64[Tensor, "events n"], Int64[Tensor, "events n"]]:
-        """Items with a higher score than each of ``ids``, and with the same; see `HardDraws`."""
+        """Items with a higher score than each of ``ids``, and with the same, as far as the user has not taken them."""
         vectors, items = context.vectors.float(), context.item_vectors().float()
         step = max(1, NUMBERS.get(vectors.device.type, _ELSEWHERE) // self._row(ids.shape[1]))
         with _full_precision(vectors.device.type):
-            pairs = zip(torch.split(vectors, step), torch.split(ids, step), strict=True)
-            found = [_places(chunk @ items.T, some - 1) for chunk, some in pairs]
+            found = []
+            for start in range(0, max(len(ids), 1), step):
+                rows = slice(start, start + step)
+                scores = vectors[rows] @ items.T
+                mine = scores.gather(1, ids[rows] - 1)
+                user = None if self.seen is None else context.users()[rows]
+                found.append(_places(self._others(scores, user), mine))
         above, equal = (torch.cat(parts) for parts in zip(*found, strict=True))
         return above, equal
 
@@ -187,10 +221,10 @@ class Hard(NegativeSampler):
         return total
 
 
-def _places(everything: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns with a higher score than the given ones of their row, and with the same."""
-    mine, n_columns = everything.gather(1, column), everything.shape[1]
-    if column.shape[1] > FEW or n_columns > EXACT:
+def _places(everything: Tensor, mine: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns with a higher score than each of ``mine`` in its row, and with the same."""
+    n_columns = everything.shape[1]
+    if mine.shape[1] > FEW or n_columns > EXACT:
         ordered = everything.sort(dim=1).values
         until = torch.searchsorted(ordered, mine, right=True)
         return n_columns - until, until - torch.searchsorted(ordered, mine)
@@ -201,7 +235,7 @@ def _places(everything: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
     for start in range(0, len(mine), step):
         rows = slice(start, start + step)
         scores, truth = everything[rows], buffer[: len(mine) - start]
-        for j in range(column.shape[1]):
+        for j in range(mine.shape[1]):
             own = mine[rows, j : j + 1]
             above[rows, j] = torch.gt(scores, own, out=truth).sum(1)
             not_below[rows, j] = torch.ge(scores, own, out=truth).sum(1)

@@ -39,6 +39,11 @@ class InBatchConfig(NegativesConfig):
             raise ValueError("learning_rate only with frequencies=streaming, got frequencies=counts")
         return self
 
+    @property
+    def counts_targets(self) -> bool:
+        """See `NegativesConfig`."""
+        return self.frequencies == "counts"
+
     def build(self, store: SequenceStore, split: Split) -> InBatch:
         """Count the training part, or begin to estimate."""
         if self.frequencies == "streaming":

@@ -44,6 +44,11 @@ class MixedConfig(NegativesConfig):
             raise ValueError(f"positive shares with the sum 1, got {self.shares}")
         return self
 
+    @property
+    def counts_targets(self) -> bool:
+        """See `NegativesConfig`."""
+        return any(part.counts_targets for part in self.parts)
+
     def build(self, store: SequenceStore, split: Split) -> Mixed:
         """Build every part.
 
@@ -82,6 +87,11 @@ class Mixed(NegativeSampler):
             self.known.append(part)
         self.parts, self.shares = nn.ModuleList(parts), tuple(shares)
         self.from_batch = any(part.from_batch for part in parts)
+
+    @property
+    def follows(self) -> bool:
+        """See `NegativeSampler`."""
+        return any(part.follows for part in self.known)
 
     def refresh(self, encoder: EncoderModule, store: SequenceStore) -> None:
         """That of each part."""

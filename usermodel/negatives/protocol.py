@@ -117,6 +117,11 @@ class NegativeSampler(nn.Module, ABC):
 
     from_batch: bool = False
 
+    @property
+    def follows(self) -> bool:
+        """Whether `refresh` does anything: whoever trains must then call it before each epoch."""
+        return type(self).refresh is not NegativeSampler.refresh
+
     @abstractmethod
     def sample(
         self,
@@ -163,6 +168,11 @@ class KnownLaw(NegativeSampler):
 
 class NegativesConfig(Config):
     """Base of configurations of negative samplers."""
+
+    @property
+    def counts_targets(self) -> bool:
+        """Whether probabilities are right only where items are targets as often as they have training events."""
+        return False
 
     def build(self, store: SequenceStore, split: Split) -> NegativeSampler:
         """A sampler of the items of a store; only the training part of the split may be counted."""

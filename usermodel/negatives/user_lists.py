@@ -21,6 +21,9 @@ class UserLists(nn.Module):
         start: Place of each user's first item, ``[users]``.
         count: Items of each user, ``[users]``.
         longest: No list has more items, now or later.
+
+    Args:
+        persistent: Whether the lists are learned, and checkpoints hold them; not where store and split decide.
     """
 
     def __init__(
@@ -29,13 +32,15 @@ class UserLists(nn.Module):
         start: Integer[ndarray, " users"],
         count: Integer[ndarray, " users"],
         longest: int,
+        *,
+        persistent: bool = False,
     ) -> None:
         super().__init__()
         self.longest = longest
         filled = items if len(items) else np.zeros(1)
-        self.register_buffer("items", torch.from_numpy(filled.astype(np.int32)))
-        self.register_buffer("start", torch.from_numpy(start.astype(np.int64)))
-        self.register_buffer("count", torch.from_numpy(count.astype(np.int64)))
+        self.register_buffer("items", torch.from_numpy(filled.astype(np.int32)), persistent)
+        self.register_buffer("start", torch.from_numpy(start.astype(np.int64)), persistent)
+        self.register_buffer("count", torch.from_numpy(count.astype(np.int64)), persistent)
         self.items: Tensor
         self.start: Tensor
         self.count: Tensor
@@ -52,7 +57,7 @@ class UserLists(nn.Module):
     def empty(cls, n_users: int, size: int) -> Self:
         """Room for ``size`` items a user, and none in it."""
         start = np.arange(n_users) * size
-        return cls(np.zeros(n_users * size), start, np.zeros(n_users), size)
+        return cls(np.zeros(n_users * size), start, np.zeros(n_users), size, persistent=True)
 
     def contains(
         self, user: Int64[Tensor, " events"], ids: Int64[Tensor, "events n"]
@@ -67,6 +72,16 @@ class UserLists(nn.Module):
             low, high = torch.where(less, middle + 1, low), torch.where(less, high, middle)
         end = (self.start + self.count)[user][:, None]
         return (low < end) & (self.items[low.clamp(max=last)] == ids)
+
+    def entries(
+        self, user: Int64[Tensor, " events"]
+    ) -> tuple[Int64[Tensor, " entries"], Int64[Tensor, " entries"]]:
+        """All items in the lists of some events' users: the position of the event, and the item."""
+        count = self.count[user]
+        row = torch.repeat_interleave(torch.arange(len(user), device=user.device), count)
+        first = torch.cumsum(count, 0) - count
+        place = torch.arange(len(row), device=user.device) - (first - self.start[user])[row]
+        return row, self.items[place].long()
 
     def mixed(
         self,

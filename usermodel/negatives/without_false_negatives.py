@@ -48,6 +48,11 @@ class WithoutFalseNegativesConfig(NegativesConfig):
             raise ValueError("similarity, intents or seen; without any it is its source")
         return self
 
+    @property
+    def counts_targets(self) -> bool:
+        """See `NegativesConfig`."""
+        return self.source.counts_targets
+
     def build(self, store: SequenceStore, split: Split) -> WithoutFalseNegatives:
         """The source's sampler in a filter; only training events count as seen."""
         seen = UserLists.of(*training_events(store, split), store.n_users) if self.seen else None
@@ -122,6 +127,11 @@ class WithoutFalseNegatives(NegativeSampler):
         probability = None if drawn.log_q is None else drawn.log_q.expand(shape)
         return Negatives(ids, probability, weight.expand(shape).masked_fill(out, 0.0))
 
+    @property
+    def follows(self) -> bool:
+        """See `NegativeSampler`."""
+        return self.intents is not None or self.source.follows
+
     @torch.no_grad()
     def refresh(self, encoder: EncoderModule, store: SequenceStore) -> None:
         """Refresh the source, and cluster the items anew where clusters are asked for.
@@ -146,8 +156,11 @@ def _alike(
     positives: Int64[Tensor, " events"], ids: Int64[Tensor, "events n"], context: DrawContext, most: float
 ) -> Bool[Tensor, "events n"]:
     """Whether the cosine of each draw and its target is above ``most``; a zero vector is like nothing."""
-    vectors = normalize(context.item_vectors().float(), dim=1)
+    # The vectors of what takes part, not of the whole catalogue.
+    known, place = torch.unique(torch.cat([positives, ids.flatten()]), return_inverse=True)
+    vectors = normalize(context.item_vectors(known).float(), dim=1)
+    positives, ids = place[: len(positives)], place[len(positives) :].view_as(ids)
     step = max(1, NUMBERS // max(ids.shape[1] * vectors.shape[1], 1))
     parts = zip(torch.split(positives, step), torch.split(ids, step), strict=True)
-    cosines = [(vectors[some - 1] * vectors[target - 1][:, None]).sum(2) for target, some in parts]
+    cosines = [(vectors[some] * vectors[target][:, None]).sum(2) for target, some in parts]
     return torch.cat(cosines) > most

@@ -61,9 +61,7 @@ class ItemLoss(nn.Module):
         self.n, self.n_items = n_negatives or N_NEGATIVES, n_items
         _require_sense(loss, self.name, n_items, negatives, n_negatives)
         self.negatives = None if self.name == "softmax" else negatives
-        self.beta = 1.0
-        if self.name == "gbce":
-            self.beta = gbce_beta(self.n, n_items, CALIBRATION if calibration is None else calibration)
+        self.calibration = CALIBRATION if calibration is None else calibration
 
     def facts(self) -> dict[str, object]:
         """What is computed, for the run's manifest."""
@@ -104,7 +102,10 @@ class ItemLoss(nn.Module):
         if self.name == "bpr":
             return bpr(events, items, target, ids, drawn.weight)
         if self.name in {"bce", "gbce"}:
-            return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=self.beta)
+            # Of the draws there are: a sampler that draws from the batch may have fewer than were asked for.
+            n = ids.shape[-1]
+            beta = gbce_beta(n, self.n_items, self.calibration) if self.name == "gbce" else 1.0
+            return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=beta)
         assert drawn.log_q is not None
         if self.name == "warp":
             return warp(events, items, target, ids, drawn.log_q, drawn.weight, n_items=self.n_items)

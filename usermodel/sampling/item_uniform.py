@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -25,6 +27,8 @@ class ItemUniformConfig(SamplerConfig):
         power: See above.
         n_examples: Slices an epoch; None means as many as there are training targets.
     """
+
+    targets_as_counted: ClassVar[bool] = False
 
     power: float = Field(default=0.0, ge=0, le=1)
     n_examples: int | None = Field(default=None, ge=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -140,7 +140,14 @@ class Examples:
 
 
 class SamplerConfig(Config):
-    """Base of samplers; a sampler is a value, so its configuration is all of it."""
+    """Base of samplers; a sampler is a value, so its configuration is all of it.
+
+    Attributes:
+        targets_as_counted: Whether an item is a target about as often as it has training events, which negatives from the batch
+            take for granted where they go by counts.
+    """
+
+    targets_as_counted: ClassVar[bool] = True
 
     @property
     def draws_labels(self) -> bool:

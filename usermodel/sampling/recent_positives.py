@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -39,6 +39,8 @@ class RecentPositivesConfig(SamplerConfig):
         alpha: Of ``exponential``; None means 0.8. 1 gives every target the same probability.
         power: Of ``power``, 0 to 10; None means 2.
     """
+
+    targets_as_counted: ClassVar[bool] = False
 
     importance: Importance = "exponential"
     draws: int = Field(default=1, ge=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -22,6 +24,8 @@ class UserUniformConfig(SamplerConfig):
         n_examples: Slices an epoch; None means as many as there are users with two training events. The numbers of slices of two
             users differ by at most one, and who has one more is drawn.
     """
+
+    targets_as_counted: ClassVar[bool] = False
 
     n_examples: int | None = Field(default=None, ge=1)
 

@@ -16,12 +16,14 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
     Raises:
         ConfigError: The ``negatives`` group was changed, and nothing draws negatives; or the ``sampling`` group draws partners
             or labels, and the objective has no use for them, or the other way round.
+        ConfigError: Negatives from the batch go by counts of events, and the targets do not.
         DataError: The store has no such labels.
     """
     _require_agreement(recipe)
     if recipe.objective.wants_labels:
         return recipe.objective.build_labelled(encoder, recipe.sampling.answers(store))
     if recipe.objective.draws_negatives(encoder.n_items):
+        _require_targets_as_counted(recipe)
         return recipe.objective.build(encoder, recipe.negatives.build(store, split))
     default: object = Recipe.model_fields["negatives"].default
     if recipe.negatives != default:
@@ -29,6 +31,14 @@ def build_objective(recipe: Recipe, encoder: EncoderModule, store: SequenceStore
         found, do = repr(recipe.negatives), "Drop it, or choose objective.loss=sampled-softmax."
         raise ConfigError("negatives", expected=expected, found=found, do=do)
     return recipe.objective.build(encoder)
+
+
+def _require_targets_as_counted(recipe: Recipe) -> None:
+    """Raise where negatives go by counts of events, and targets do not."""
+    if recipe.negatives.counts_targets and not recipe.sampling.targets_as_counted:
+        expected = "in-batch negatives that estimate how often an item is a target"
+        found = f"frequencies=counts, where {type(recipe.sampling).__name__} draws targets otherwise"
+        raise ConfigError("negatives", expected=expected, found=found, do="Set frequencies=streaming.")
 
 
 def _require_agreement(recipe: Recipe) -> None:
