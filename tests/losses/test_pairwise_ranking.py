@@ -59,7 +59,8 @@ def by_loop(views, options):
             else:
                 weight = 1 - overall if options.fusion == "batch" else options.fusion
             weights.append(weight)
-            total += math.log1p(math.exp(-(weight * first + (1 - weight) * second)))
+            difference = (weight * first + (1 - weight) * second) / options.temperature
+            total += math.log1p(math.exp(-difference))
     return total / (2 * n), sum(weights) / len(weights)
 
 
@@ -69,6 +70,7 @@ OPTIONS = [
     RankingOptions(fusion=0.5),
     RankingOptions(hard_negatives=False),
     RankingOptions(constraints="implicit"),
+    RankingOptions(temperature=0.2),
     RankingOptions(constraints="explicit", hard_negatives=False),
 ]
 

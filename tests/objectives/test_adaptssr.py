@@ -54,7 +54,10 @@ def test_users_without_events_are_left_out(make_batch):
     assert found.n_targets == len(HISTORIES)
 
 
-@pytest.mark.parametrize("change", [{"fusion": 0.5}, {"hard_negatives": False}, {"constraints": "implicit"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"fusion": 0.5}, {"hard_negatives": False}, {"constraints": "implicit"}, {"temperature": 0.1}],
+)
 def test_the_switches_reach_the_loss(make_batch, change):
     encoder, losses = encoder_of(mask_token=True), []
     for config in (AdaptSsrConfig(), AdaptSsrConfig(**change)):

@@ -27,11 +27,13 @@ class RankingOptions:
             ``batch`` (the code), or of each ``sample`` (the abstract of the paper). A number fixes it.
         hard_negatives: The hardest pair of each kind counts; otherwise the mean of its kind.
         constraints: ``both``; or ``implicit`` above explicit alone; or ``explicit`` above other users alone.
+        temperature: Divides what is ranked; below 1 an order that holds by a little is no longer enough. Ours.
     """
 
     fusion: Fusion | float = "batch"
     hard_negatives: bool = True
     constraints: Constraints = "both"
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def pairwise_ranking(
     with all four views of all other users:
 
     ``d1 = implicit - max(explicit)``, ``d2 = min(explicit) - max(others)``,
-    ``loss_a = - mean log sigmoid(w d1 + (1 - w) d2)`` with ``w = 1 - mean(explicit)``, not clamped.
+    ``loss_a = - mean log sigmoid((w d1 + (1 - w) d2) / temperature)`` with ``w = 1 - mean(explicit)``, not clamped.
 
     The loss is the mean over anchors a and s; for s the two augmentations change places.
 
@@ -113,7 +115,7 @@ def _one_anchor(
         implicit_first = (implicit[:, None] > explicit).double().mean()
         above = explicit[:, :, None] > others[:, None]
         explicit_first = above.double().mean() if above.numel() else torch.zeros_like(implicit_first)
-    loss = -logsigmoid(weight * first + (1 - weight) * second).mean()
+    loss = -logsigmoid((weight * first + (1 - weight) * second) / options.temperature).mean()
     return RankingOutput(loss, weight.mean(), implicit_first, explicit_first)
 
 

@@ -28,12 +28,15 @@ class AdaptSsrConfig(ObjectiveConfig):
             ``sample``; or a number that does not adapt.
         hard_negatives: The hardest pair of each kind counts, not the mean of its kind.
         constraints: ``both``; ``implicit``: the implicit view above the explicit one; ``explicit``: that above other users.
+        temperature: Divides what is ranked; the released code has none. Cosines are at most 2 apart, so that at 1
+            a pair in order pulls nearly as hard as one that is not; 0.1 is what `ClueConfig` has.
     """
 
     view: SerializeAsAny[ViewConfig] = OneOf()
     fusion: Fusion | Annotated[float, Field(ge=0, le=1)] = "batch"
     hard_negatives: bool = True
     constraints: Constraints = "both"
+    temperature: float = Field(default=1.0, gt=0)
 
     def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> AdaptSsr:
         """The objective; it has no weights.
@@ -59,7 +62,9 @@ class AdaptSsr(Objective):
     def __init__(self, config: AdaptSsrConfig, views: TwoViews) -> None:
         super().__init__()
         self.views = views
-        self.options = RankingOptions(config.fusion, config.hard_negatives, config.constraints)
+        self.options = RankingOptions(
+            config.fusion, config.hard_negatives, config.constraints, config.temperature
+        )
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
         """See `TwoViews.on_epoch_start`."""
