@@ -90,7 +90,7 @@ ABLATIONS: dict[str, Callable[[], Recipe | None]] = {
         "adaptssr", **{"objective.constraints": "explicit"}
     ),
     "adaptssr, InfoNCE instead": _contrast_after_masks,
-    "adaptssr, temperature 0.1": lambda: _recipe("adaptssr", **{"objective.temperature": 0.1}),
+    "adaptssr, smooth maximum": lambda: _recipe("adaptssr", **{"objective.smoothing": 0.1}),
     "adaptssr, no first stage": lambda: _recipe("adaptssr").model_copy(update={"stages": ()}),
 }
 

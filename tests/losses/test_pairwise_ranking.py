@@ -49,7 +49,9 @@ def by_loop(views, options):
         overall = sum(map(sum, near)) / (2 * n)
         for u in range(n):
             others = [cos(anchor, u, view, w) for view in range(4) for w in range(n) if w != u]
-            pick = (max, min, max) if options.hard_negatives else (lambda x: sum(x) / len(x),) * 3
+            t = options.smoothing
+            highest = max if t is None else lambda x, t=t: t * math.log(sum(math.exp(s / t) for s in x))
+            pick = (max, min, highest) if options.hard_negatives else (lambda x: sum(x) / len(x),) * 3
             first = cos(anchor, u, implicit, u) - pick[0](near[u])
             second = pick[1](near[u]) - pick[2](others) if others else 0.0
             if options.constraints != "both":
@@ -59,8 +61,7 @@ def by_loop(views, options):
             else:
                 weight = 1 - overall if options.fusion == "batch" else options.fusion
             weights.append(weight)
-            difference = (weight * first + (1 - weight) * second) / options.temperature
-            total += math.log1p(math.exp(-difference))
+            total += math.log1p(math.exp(-(weight * first + (1 - weight) * second)))
     return total / (2 * n), sum(weights) / len(weights)
 
 
@@ -70,7 +71,7 @@ OPTIONS = [
     RankingOptions(fusion=0.5),
     RankingOptions(hard_negatives=False),
     RankingOptions(constraints="implicit"),
-    RankingOptions(temperature=0.2),
+    RankingOptions(smoothing=0.2),
     RankingOptions(constraints="explicit", hard_negatives=False),
 ]
 

@@ -56,7 +56,7 @@ def test_users_without_events_are_left_out(make_batch):
 
 @pytest.mark.parametrize(
     "change",
-    [{"fusion": 0.5}, {"hard_negatives": False}, {"constraints": "implicit"}, {"temperature": 0.1}],
+    [{"fusion": 0.5}, {"hard_negatives": False}, {"constraints": "implicit"}, {"smoothing": 0.1}],
 )
 def test_the_switches_reach_the_loss(make_batch, change):
     encoder, losses = encoder_of(mask_token=True), []
@@ -84,3 +84,9 @@ def test_a_view_that_hides_items_needs_a_mask_token():
     with pytest.raises(ConfigError, match=r"encoder\.mask_token"):
         AdaptSsrConfig(view=Mask()).build(encoder_of())
     AdaptSsrConfig(view=Crop()).build(encoder_of())
+
+
+@pytest.mark.parametrize("change", [{"hard_negatives": False}, {"constraints": "implicit"}])
+def test_smoothing_needs_a_maximum(change):
+    with pytest.raises(ConfigError, match="smoothing only with a maximum over other users"):
+        AdaptSsrConfig.from_dict({"smoothing": 0.1} | change)

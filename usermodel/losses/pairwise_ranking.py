@@ -27,13 +27,14 @@ class RankingOptions:
             ``batch`` (the code), or of each ``sample`` (the abstract of the paper). A number fixes it.
         hard_negatives: The hardest pair of each kind counts; otherwise the mean of its kind.
         constraints: ``both``; or ``implicit`` above explicit alone; or ``explicit`` above other users alone.
-        temperature: Divides what is ranked; below 1 an order that holds by a little is no longer enough. Ours.
+        smoothing: The maximum over other users is ``t log sum exp(s / t)`` with this t, so that all hard negatives pull and not the
+            hardest alone, which lets the vectors collapse. None is the maximum; ours.
     """
 
     fusion: Fusion | float = "batch"
     hard_negatives: bool = True
     constraints: Constraints = "both"
-    temperature: float = 1.0
+    smoothing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def pairwise_ranking(
     with all four views of all other users:
 
     ``d1 = implicit - max(explicit)``, ``d2 = min(explicit) - max(others)``,
-    ``loss_a = - mean log sigmoid((w d1 + (1 - w) d2) / temperature)`` with ``w = 1 - mean(explicit)``, not clamped.
+    ``loss_a = - mean log sigmoid(w d1 + (1 - w) d2)`` with ``w = 1 - mean(explicit)``, not clamped.
 
     The loss is the mean over anchors a and s; for s the two augmentations change places.
 
@@ -109,14 +110,20 @@ def _one_anchor(
     first = implicit - (explicit.amax(1) if hard else explicit.mean(1))
     second = torch.zeros_like(first)
     if users > 1:
-        second = (explicit.amin(1) - others.amax(1)) if hard else explicit.mean(1) - others.mean(1)
+        second = explicit.amin(1) - _highest(others, options) if hard else explicit.mean(1) - others.mean(1)
     with torch.no_grad():
         weight = _weight(explicit, options)
         implicit_first = (implicit[:, None] > explicit).double().mean()
         above = explicit[:, :, None] > others[:, None]
         explicit_first = above.double().mean() if above.numel() else torch.zeros_like(implicit_first)
-    loss = -logsigmoid((weight * first + (1 - weight) * second) / options.temperature).mean()
+    loss = -logsigmoid(weight * first + (1 - weight) * second).mean()
     return RankingOutput(loss, weight.mean(), implicit_first, explicit_first)
+
+
+def _highest(others: Float[Tensor, "users n"], options: RankingOptions) -> Float[Tensor, " users"]:
+    """The maximum over other users, or the smooth one."""
+    t = options.smoothing
+    return others.amax(1) if t is None else t * torch.logsumexp(others / t, 1)
 
 
 def _weight(explicit: Float[Tensor, "users 2"], options: RankingOptions) -> Float[Tensor, " users"]:

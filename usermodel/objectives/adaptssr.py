@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, model_validator
 
 from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import EncoderModule
@@ -28,15 +28,22 @@ class AdaptSsrConfig(ObjectiveConfig):
             ``sample``; or a number that does not adapt.
         hard_negatives: The hardest pair of each kind counts, not the mean of its kind.
         constraints: ``both``; ``implicit``: the implicit view above the explicit one; ``explicit``: that above other users.
-        temperature: Divides what is ranked; the released code has none. Cosines are at most 2 apart, so that at 1
-            a pair in order pulls nearly as hard as one that is not; 0.1 is what `ClueConfig` has.
+        smoothing: Of the maximum over other users, see `RankingOptions`; not in the released code. With 0.1 vectors do not collapse
+            in short runs, as they do otherwise: see decision 0011.
     """
 
     view: SerializeAsAny[ViewConfig] = OneOf()
     fusion: Fusion | Annotated[float, Field(ge=0, le=1)] = "batch"
     hard_negatives: bool = True
     constraints: Constraints = "both"
-    temperature: float = Field(default=1.0, gt=0)
+    smoothing: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _no_option_without_effect(self) -> AdaptSsrConfig:
+        if self.smoothing is not None and (not self.hard_negatives or self.constraints == "implicit"):
+            found = f"hard_negatives={self.hard_negatives}, constraints={self.constraints}"
+            raise ValueError(f"smoothing only with a maximum over other users, got {found}")
+        return self
 
     def build(self, encoder: EncoderModule, negatives: NegativeSampler | None = None) -> AdaptSsr:
         """The objective; it has no weights.
@@ -63,7 +70,7 @@ class AdaptSsr(Objective):
         super().__init__()
         self.views = views
         self.options = RankingOptions(
-            config.fusion, config.hard_negatives, config.constraints, config.temperature
+            config.fusion, config.hard_negatives, config.constraints, config.smoothing
         )
 
     def on_epoch_start(self, encoder: EncoderModule, store: SequenceStore, examples: Examples) -> None:
