@@ -24,3 +24,8 @@ def adaptssr() -> Recipe:
         training=TrainingConfig(batch_users=128, learning_rate=2e-4, max_epochs=20, monitor="none"),
         stages=(warm_up,),
     )
+
+
+def adaptssr_smooth() -> Recipe:
+    """`adaptssr` in which all hard negatives pull and not the hardest alone, which keeps vectors apart in short runs."""
+    return adaptssr().override({"objective.smoothing": 0.1})
