@@ -141,7 +141,7 @@ def _next_item() -> str:
     """A row per data set and recipe."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("next_item_*.json"))]
     head = f"**Next item**, test split ({found[0]['protocol']}, full ranking, seen items excluded): mean ± 95 % interval over seeds, and wall seconds "
-    head += f"of a whole `pretrain`, validation included, which alone ends it ({found[0]['hardware']}). Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`, `make proof-intents-ml-1m`."
+    head += f"of a whole `pretrain`, validation included, which alone ends it ({found[0]['hardware']}). Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`, `make proof-intents-ml-1m`, `make proof-intents-ablations`, `make proof-family`."
     names = " | ".join(["data", "recipe", "seeds", *METRICS, "seconds a seed"])
     rows = [_row(one) for one in found]
     table = "\n".join([head, "", f"| {names} |", "|---" * (len(METRICS) + 4) + "|", *rows])
