@@ -94,3 +94,20 @@ def test_bad_options_exit_2_and_write_nothing(road, options, words):
     for word in words:
         assert word in err
     assert not (road / "no.json").exists()
+
+
+def test_an_existing_file_is_replaced_only_on_request(road, monkeypatch):
+    short = "--metrics", "hit@5"
+    (road / "notes.json").write_text("mine")
+    with monkeypatch.context() as unscored:
+        # Whatever is wrong with the name is said before anything is scored.
+        unscored.setattr("usermodel.benchmark.evaluate.evaluate", None)
+        _, err = evaluate(road, *short, "--json", "notes.json", code=2)
+        assert "notes.json: expected an output that does not exist yet; found an existing one." in err
+        assert "Choose another name, or pass --overwrite." in err
+        for name in ("run", "", "/dev/null"):
+            _, err = evaluate(road, *short, "--json", name, "--overwrite", code=2)
+            assert "expected the name of a file; found" in err
+    assert (road / "notes.json").read_text() == "mine"
+    evaluate(road, *short, "--json", "notes.json", "--overwrite")
+    assert "hit@5" in json.loads((road / "notes.json").read_text())
