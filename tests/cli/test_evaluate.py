@@ -81,6 +81,7 @@ def test_a_preset_is_named_with_its_numbers(road):
     ("options", "words"),
     [
         (["--metrics", "ndgc@10"], ["'ndgc@10'", "Did you mean 'ndcg@10'?"]),
+        (["--metrics", "hit@99999999999999999999"], ["a K of at most 10,000,000"]),
         (["--metrics", ","], ["metrics", "at least one"]),
         (["--as", "recbole", "--metrics", "novelty@5"], ["novelty@5", "RecBole 1.2.1 does not define"]),
         (["--as", "rectools", "--metrics", "mrr"], ["'mrr'", "mrr@10"]),
@@ -111,3 +112,12 @@ def test_an_existing_file_is_replaced_only_on_request(road, monkeypatch):
     assert (road / "notes.json").read_text() == "mine"
     evaluate(road, *short, "--json", "notes.json", "--overwrite")
     assert "hit@5" in json.loads((road / "notes.json").read_text())
+
+
+def test_lists_as_long_as_the_catalogue_and_longer_are_the_same(road):
+    evaluate(road, "--metrics", "coverage@9999999,novelty@9999999,hit@9999999", "--json", "long.json")
+    evaluate(road, "--metrics", "coverage@500,novelty@500,hit@500", "--json", "whole.json")
+    long, whole = (json.loads((road / f"{name}.json").read_text()) for name in ("long", "whole"))
+    assert [long[f"{kind}@9999999"] for kind in ("coverage", "novelty", "hit")] == [
+        whole[f"{kind}@500"] for kind in ("coverage", "novelty", "hit")
+    ]
