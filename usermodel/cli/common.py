@@ -94,7 +94,8 @@ def see_own_modules(given: Any, there: bool) -> Any:
 
 def recipe_given(given: str | None) -> str | None:
     """A --recipe that may name a module of the caller's own, itself or in a file."""
-    return see_own_modules(given, given is not None and (":" in given or given.endswith(".toml")))
+    see_own_modules(given, given is not None and (":" in given or given.endswith(".toml")))
+    return given
 
 
 @contextlib.contextmanager
