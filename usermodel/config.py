@@ -114,8 +114,10 @@ def _find(path: Any, allow_modules: Sequence[str]) -> type[Config]:
         )
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError:
-        found = None
+    except ImportError as error:
+        expected, why = "the import path of a configuration class, module:Class", f"{path!r}: {error}"
+        do = "Check the spelling, or work where the module is found."
+        raise ConfigError(CLASS_KEY, expected=expected, found=why, do=do) from None
     if not (isinstance(found, type) and issubclass(found, Config)):
         expected = "the import path of a configuration class, module:Class"
         raise ConfigError(CLASS_KEY, expected=expected, found=repr(path), do="Check the spelling.")

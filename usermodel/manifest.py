@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from usermodel.errors import IntegrityError, MissingError, OutputExistsError, StorageError
+from usermodel.missing import missing
 
 NAME: Final = "manifest.json"
 FORMAT: Final = 1
@@ -259,8 +260,7 @@ def read(path: str | Path, kind: str | None = None, *, verify: bool = False, but
     notes = path / NAME if is_folder else _beside(path)
     what = _a(kind or "usermodel artefact")
     if not path.exists() or not notes.is_file():
-        found = "no manifest there" if path.exists() else "nothing there"
-        raise MissingError(str(path), expected=what, found=found, do="Check the path.")
+        raise missing(path, what)
     manifest = _parse(notes)
     if kind not in {None, manifest.kind}:
         raise MissingError(str(path), expected=what, found=_a(manifest.kind), do=f"Give the path of {what}.")

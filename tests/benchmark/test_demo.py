@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from command import usermodel
 
 from usermodel.benchmark.demo import demo_recipe, run_demo
 from usermodel.events.simulate import SimulateConfig
@@ -72,3 +73,16 @@ def test_recommendations_have_titles_and_leave_out_the_seen(demo):
     assert demo.recommendations["title"].null_count() == 0
     seen = set(pl.read_parquet(demo.folder / "logs/events.parquet").select("user_id", "item_id").iter_rows())
     assert not set(demo.recommendations.select("user_id", "item_id").iter_rows()) & seen
+
+
+def test_a_place_that_cannot_be_is_refused_before_the_walk(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    _, err = usermodel("demo", "-o", "file", cwd=tmp_path, code=2)
+    assert "file: expected an empty folder; found a file. Choose another name with -o." in err
+    _, err = usermodel("demo", "-o", "file/demo", cwd=tmp_path, code=5)
+    assert "file/demo: expected a place that can be written; found Not a directory." in err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").touch()
+    _, err = usermodel("demo", "-o", "full", "--overwrite", cwd=tmp_path, code=2)
+    assert "full: expected an empty folder; found one that is not. Choose another name with -o." in err
+    assert (tmp_path / "file").read_text() == "mine"

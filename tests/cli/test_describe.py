@@ -151,9 +151,16 @@ def test_health_of_embeddings_as_json_table_and_page(embeddings, tmp_path, capsy
     assert 0 < found["health"]["pairs"]["alignment"]["value"] < 4
     assert "page.html" in err
     assert "effective_rank" in (tmp_path / "page.html").read_text()
-    code, out, _ = run(capsys, monkeypatch, *words)
+    page = (tmp_path / "page.html").read_bytes()
+    (tmp_path / "page.html").write_text("mine")
+    code, out, err = run(capsys, monkeypatch, *words, "--html", tmp_path / "page.html")
+    assert (code, out) == (2, "")
+    assert "expected an output that does not exist yet" in err
+    assert (tmp_path / "page.html").read_text() == "mine"
+    code, out, _ = run(capsys, monkeypatch, *words, "--html", tmp_path / "page.html", "--overwrite")
     assert code == 0
     assert "Health of the vectors" in out
+    assert (tmp_path / "page.html").read_bytes() == page
     code, out, _ = run(capsys, monkeypatch, "describe", embeddings / "users.parquet", "--json")
     assert set(json.loads(out)["health"]) == {"users"}
 

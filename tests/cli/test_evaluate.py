@@ -81,6 +81,7 @@ def test_a_preset_is_named_with_its_numbers(road):
     ("options", "words"),
     [
         (["--metrics", "ndgc@10"], ["'ndgc@10'", "Did you mean 'ndcg@10'?"]),
+        (["--metrics", "hit@99999999999999999999"], ["a K of at most 10,000,000"]),
         (["--metrics", ","], ["metrics", "at least one"]),
         (["--as", "recbole", "--metrics", "novelty@5"], ["novelty@5", "RecBole 1.2.1 does not define"]),
         (["--as", "rectools", "--metrics", "mrr"], ["'mrr'", "mrr@10"]),
@@ -94,3 +95,29 @@ def test_bad_options_exit_2_and_write_nothing(road, options, words):
     for word in words:
         assert word in err
     assert not (road / "no.json").exists()
+
+
+def test_an_existing_file_is_replaced_only_on_request(road, monkeypatch):
+    short = "--metrics", "hit@5"
+    (road / "notes.json").write_text("mine")
+    with monkeypatch.context() as unscored:
+        # Whatever is wrong with the name is said before anything is scored.
+        unscored.setattr("usermodel.benchmark.evaluate.evaluate", None)
+        _, err = evaluate(road, *short, "--json", "notes.json", code=2)
+        assert "notes.json: expected an output that does not exist yet; found an existing one." in err
+        assert "Choose another name, or pass --overwrite." in err
+        for name in ("run", "", "/dev/null"):
+            _, err = evaluate(road, *short, "--json", name, "--overwrite", code=2)
+            assert "expected the name of a file; found" in err
+    assert (road / "notes.json").read_text() == "mine"
+    evaluate(road, *short, "--json", "notes.json", "--overwrite")
+    assert "hit@5" in json.loads((road / "notes.json").read_text())
+
+
+def test_lists_as_long_as_the_catalogue_and_longer_are_the_same(road):
+    evaluate(road, "--metrics", "coverage@9999999,novelty@9999999,hit@9999999", "--json", "long.json")
+    evaluate(road, "--metrics", "coverage@500,novelty@500,hit@500", "--json", "whole.json")
+    long, whole = (json.loads((road / f"{name}.json").read_text()) for name in ("long", "whole"))
+    assert [long[f"{kind}@9999999"] for kind in ("coverage", "novelty", "hit")] == [
+        whole[f"{kind}@500"] for kind in ("coverage", "novelty", "hit")
+    ]

@@ -118,6 +118,13 @@ def test_one_class_too_many_classes_and_too_few_users(road, monkeypatch):
         assert words in err
 
 
+def test_an_encoder_that_does_not_fit_leaves_the_name_free(road):
+    words = "--task", "user-attribute", "--column", "group", *QUICK
+    _, err = finetune(road, "narrow", *words, "--set", "encoder.dim=12", "--set", "encoder.heads=1", code=2)
+    assert "stages: expected the item table of the stage before" in err
+    assert not (road / "narrow").exists()
+
+
 def test_an_existing_output_is_kept(road):
     _, err = finetune(road, "group", "--task", "user-attribute", "--column", "group", code=2)
     assert "--overwrite" in err

@@ -74,6 +74,37 @@ def test_no_id_is_refused(given):
         read_ids(given, "string")
 
 
+@pytest.mark.parametrize("given", ["nosuch.txt", "x,y"])
+def test_text_that_is_no_file_and_no_id_is_refused(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="--deny: expected an id that is known, or a file of ids") as caught:
+        read_ids(given, "string", "--deny", KNOWN)
+    assert f"found {given!r}, which is neither. Check the ids, or the name of the file." in str(caught.value)
+    with pytest.raises(DataError, match="found '9', which is neither"):
+        read_ids("9", "int", known=pl.Series([7, 8]))
+    with pytest.raises(DataError, match="Check the ids, or the name of the file"):
+        read_ids("nosuch.txt", "int")
+    # One id that is known is enough, and a file is one: lists come from other systems.
+    assert read_ids("a,zzz", "string", known=KNOWN) == ["a", "zzz"]
+    (tmp_path / "ids.txt").write_text("zzz\n")
+    assert read_ids("ids.txt", "string", known=KNOWN) == ["zzz"]
+
+
+def test_a_list_of_unknown_ids_never_passes_in_silence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.make_run(tiny.make_store(tmp_path / "store"), tmp_path / "run")
+    ask = ["recommend", "run", "store", "--users", "u001", "-k", 1, "--format", "csv", "--deny"]
+    out, err = usermodel(*ask, "banned.txt", code=2)
+    assert out == ""
+    assert "--deny: expected an id that is known, or a file of ids; found 'banned.txt'" in err
+    (tmp_path / "banned.txt").write_text("nope\n")
+    out, err = usermodel(*ask, "banned.txt")
+    assert out.startswith("user_id,rank,item_id,score\nu001,1,")
+    assert "warning: deny: 1 of 1 ids are not in the index and are passed over" in err
+    words = "embed", "run", "store", "-o", "new", "--users", "nosuch.txt"
+    assert "--users: expected an id that is known, or a file" in usermodel(*words, code=2)[1]
+
+
 # --------------------------------------------------------------------------------------------------------------- the road
 
 

@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import tiny
 
+from usermodel.__main__ import main as entry
 from usermodel.cli.interrupts import as_ctrl_c
 from usermodel.cli.main import main
 from usermodel.embeddings import blocks
 
-RUN = "from usermodel.cli.main import main; main()"
+RUN = "from usermodel.__main__ import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,17 @@ def test_what_nohup_ignores_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with as_ctrl_c():
         signal.raise_signal(signal.SIGHUP)
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_without_a_traceback():
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    slow = types.ModuleType("usermodel.cli.main")
+    slow.__getattr__ = interrupt
+    with mock.patch.dict(sys.modules, {slow.__name__: slow}), pytest.raises(SystemExit) as end:
+        entry()
+    assert end.value.code == 130
 
 
 def listening_workers(pid):

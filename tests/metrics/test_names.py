@@ -43,3 +43,11 @@ def test_an_unknown_metric_names_the_nearest_one(name, nearest):
 def test_no_name_at_all():
     with pytest.raises(ConfigError, match="Choose one of"):
         parse("")
+
+
+@pytest.mark.parametrize("k", ["10000001", "99999999999999999999", "9" * 5000])
+def test_a_cut_off_beyond_any_catalogue_is_refused(k):
+    assert parse("hit@10000000").k == 10_000_000
+    with pytest.raises(ConfigError, match="expected a K of at most 10,000,000; found 'hit@") as caught:
+        parse(f"hit@{k}")
+    assert len(str(caught.value)) < 200

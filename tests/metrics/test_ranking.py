@@ -83,6 +83,13 @@ def test_many_users_at_once_equal_one_at_a_time():
         np.testing.assert_allclose(together.metric(name), alone, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["hit", "ndcg", "mrr"])
+def test_a_cut_off_behind_the_last_candidate_costs_nothing(kind):
+    ranks = Ranks(np.array([0, 4]), np.array([2, 0]), np.array([3, 5]))
+    # Of so many gains there is no array.
+    assert getattr(ranks, kind)(10**18).tolist() == getattr(ranks, kind)(5).tolist()
+
+
 def test_no_users():
     nothing = np.zeros(0, dtype=np.int64)
     ranks = Ranks(nothing, nothing, nothing)

@@ -46,6 +46,8 @@ def test_a_function_of_the_callers_own(tmp_path, monkeypatch):
         "from usermodel.recipes.autoregressive import next_item\n"
         "def small():\n    return next_item().override({'encoder.dim': 8})\n"
         "def wrong():\n    return 3\n"
+        "def raising():\n    raise KeyError('mine')\n"
+        "def misspelt():\n    return next_item().override({'encoder.dmi': 8})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert find("own_recipes_under_test:small").encoder.dim == 8
@@ -53,6 +55,14 @@ def test_a_function_of_the_callers_own(tmp_path, monkeypatch):
         find("own_recipes_under_test:wrong")
     with pytest.raises(ConfigError, match="can be imported"):
         find("own_recipes_under_test:absent")
+    with pytest.raises(
+        ConfigError, match=r"a function that returns a Recipe; found .*raised KeyError: 'mine'"
+    ):
+        find("own_recipes_under_test:raising")
+    with pytest.raises(ConfigError, match="Did you mean 'dim'"):
+        find("own_recipes_under_test:misspelt")
+    with pytest.raises(ConfigError, match="found 'os:system', which raised TypeError"):
+        find("os:system")
 
 
 def test_unknown_recipe_names_the_nearest():

@@ -1,8 +1,10 @@
 import json
+import shutil
 
 import pytest
 
 from usermodel import manifest
+from usermodel.encoders.io import load
 from usermodel.errors import ConfigError, IntegrityError, MissingError
 from usermodel.training.pretrain import pretrain
 from usermodel.training.recipe import Recipe
@@ -23,6 +25,17 @@ def test_an_unfinished_run_is_named(run):
     (run.path / manifest.NAME).unlink()
     with pytest.raises(MissingError, match="expected a finished run; found an unfinished one"):
         Run.open(run)
+    # Whatever was looked for.
+    for kind, what in ((None, "a usermodel artefact"), ("index", "an index")):
+        with pytest.raises(MissingError, match=f"expected {what}; found an unfinished run. Finish it with"):
+            manifest.read(run.path, kind)
+    shutil.rmtree(run.path / "encoder")
+    with pytest.raises(MissingError, match="expected an encoder; found an unfinished run"):
+        load(run.path)
+    for text in ("{}", "[", json.dumps([Recipe().to_dict()])):
+        (run.path / "config.json").write_text(text)
+        with pytest.raises(MissingError, match="found no manifest there"):
+            manifest.read(run.path)
 
 
 def test_nothing_there_and_something_else_there(tmp_path, store):

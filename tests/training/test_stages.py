@@ -109,8 +109,25 @@ def test_stages_hold_out_the_same_events_and_have_none_of_their_own(recipe, stag
 
 def test_an_encoder_of_another_width_is_refused_by_name(store, recipe, tmp_path):
     odd = recipe.override({"encoder.dim": 12, "encoder.heads": 1, "training.max_epochs": 1})
-    with pytest.raises(ConfigError, match="the item table of the stage before"):
+    seen = []
+    for stages in ((odd,), (odd, recipe), (recipe, odd)):
+        with pytest.raises(ConfigError, match="the item table of the stage before"):
+            pretrain(
+                store,
+                recipe.model_copy(update={"stages": stages}),
+                tmp_path / "run",
+                on_progress=seen.append,
+            )
+    # Nothing was trained first, and the name is still free.
+    assert not seen
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_impossible_first_stage_is_refused_before_the_folder_is_made(store, recipe, tmp_path):
+    odd = recipe.override({"training.monitor": "accuracy"})
+    with pytest.raises(ConfigError, match=r"training\.monitor"):
         pretrain(store, recipe.model_copy(update={"stages": (odd,)}), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_both_encoders_have_is_taken_over():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +47,11 @@ RowsOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 AllowModule = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Module outside usermodel that the run may name. Repeatable."),
+    typer.Option(
+        metavar="NAME",
+        help="Module outside usermodel that the run may name. Repeatable.",
+        callback=lambda given: see_own_modules(given, bool(given)),
+    ),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue an interrupted run; a finished one is left as it is.")
@@ -75,6 +80,52 @@ def fail(message: str) -> None:
 def say(message: str) -> None:
     """Print a note."""
     notes.print(Text(message))
+
+
+def see_own_modules(given: Any, there: bool) -> Any:
+    """Let modules of the working folder be found where one may be named, and last, so that none hides another.
+
+    ``python -m usermodel`` has that folder first; an installed command has it not at all.
+    """
+    if there and (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
+    return given
+
+
+def recipe_given(given: str | None) -> str | None:
+    """A --recipe that may name a module of the caller's own, itself or in a file."""
+    see_own_modules(given, given is not None and (":" in given or given.endswith(".toml")))
+    return given
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Results on their way to standard output; flushed at once, while the exit code can still tell.
+
+    Raises:
+        DataError: An encoding that lacks a character.
+        StorageError: The disk behind standard output refused.
+    """
+    from usermodel.errors import DataError, StorageError
+
+    where = "standard output"
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough, as ``head`` does.
+        raise
+    except UnicodeEncodeError as error:
+        found = f"{error.encoding}, which has no {error.object[error.start]!a}"
+        do = "Set PYTHONIOENCODING=utf-8."
+        expected = "an encoding that has every character"
+        raise DataError(where, expected=expected, found=found, do=do) from None
+    except OSError as error:
+        # What is left in the buffer would fail once more at the end, with another exit code.
+        with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        found, do = error.strerror or str(error), "Free some space, or write elsewhere."
+        raise StorageError(where, expected="a place that can be written", found=found, do=do) from error
 
 
 @contextlib.contextmanager
@@ -126,9 +177,29 @@ def say_finished(run: Run) -> None:
     )
 
 
+def refuse_taken(path: Path, overwrite: bool) -> None:
+    """Ask for the name of a file that does not exist yet, before the work begins; for files without a manifest.
+
+    Raises:
+        DataError: A folder, or a device.
+        OutputExistsError: A file that is there, without ``overwrite``.
+    """
+    from usermodel.errors import DataError, OutputExistsError
+
+    if path.exists() and not path.is_file():
+        found = "a folder" if path.is_dir() else "no regular file"
+        do = "Name a file, for example report.html or scores.json."
+        raise DataError(str(path), expected="the name of a file", found=found, do=do)
+    if not overwrite and (path.exists() or path.is_symlink()):
+        do = "Choose another name, or pass --overwrite."
+        expected, found = "an output that does not exist yet", "an existing one"
+        raise OutputExistsError(str(path), expected=expected, found=found, do=do)
+
+
 def print_json(data: Any) -> None:
     """Print JSON to standard output, unformatted by the terminal."""
-    sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
+    with printing():
+        sys.stdout.write(json.dumps(data, indent=1, default=str) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -139,7 +210,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         table.add_column(name, justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*(text(cell) for cell in row))
-    results.print(table)
+    with printing():
+        results.print(table)
 
 
 def print_k_core(rounds: Sequence[Sequence[int]]) -> None:
@@ -162,10 +234,11 @@ def print_bars(title: str, bars: Sequence[tuple[str, int]], width: int = 40) -> 
     if not most:
         return
     label = max(len(name) for name, _ in bars)
-    results.print(Text(title, style="bold"))
-    for name, count in bars:
-        bar = "█" * max(round(width * count / most), 1 if count else 0)
-        results.print(Text(f"  {name:>{label}}  {bar} {count:,}"))
+    with printing():
+        results.print(Text(title, style="bold"))
+        for name, count in bars:
+            bar = "█" * max(round(width * count / most), 1 if count else 0)
+            results.print(Text(f"  {name:>{label}}  {bar} {count:,}"))
 
 
 class Rate(ProgressColumn):

@@ -58,20 +58,24 @@ def demo(
 
 def _prepare(out: Path, overwrite: bool) -> None:
     """Start from an empty folder; only one that a demo made is ever replaced."""
-    from usermodel.errors import OutputExistsError
+    from usermodel.errors import OutputExistsError, StorageError
 
-    if out.exists() and any(out.iterdir()):
-        ours = (out / _MARK).is_file()
-        if not (overwrite and ours):
-            do = (
-                "Choose another name with -o, or pass --overwrite."
-                if ours
-                else "Choose another name with -o."
-            )
-            raise OutputExistsError(str(out), expected="an empty folder", found="one that is not", do=do)
-        # Removed under another name first, so that a kill does not leave half a demo under the name that was asked for.
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
-        out.rename(old / "demo")
-        shutil.rmtree(old)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _MARK).touch()
+    if out.exists() and not out.is_dir():
+        do = "Choose another name with -o."
+        raise OutputExistsError(str(out), expected="an empty folder", found="a file", do=do)
+    full = out.is_dir() and any(out.iterdir())
+    if full and not (overwrite and (out / _MARK).is_file()):
+        do = "Choose another name with -o"
+        do += ", or pass --overwrite." if (out / _MARK).is_file() else "."
+        raise OutputExistsError(str(out), expected="an empty folder", found="one that is not", do=do)
+    try:
+        if full:
+            # Removed under another name first, so that a kill does not leave half a demo under the name that was asked for.
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+            out.rename(old / "demo")
+            shutil.rmtree(old)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _MARK).touch()
+    except OSError as error:
+        found, do = error.strerror or str(error), "Choose another place with -o."
+        raise StorageError(str(out), expected="a place that can be written", found=found, do=do) from error

@@ -48,11 +48,12 @@ def describe(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Of embeddings or a run: also write a page with pictures.",
+            help="Of embeddings or a run: also write a page with pictures; the file must not exist, unless --overwrite.",
             show_default=False,
         ),
     ] = None,
     as_json: common.AsJson = False,
+    overwrite: common.Overwrite = False,
 ) -> None:
     """Show what an artefact holds, with a picture of its distributions. Every checksum is compared first.
 
@@ -76,6 +77,8 @@ def describe(
     if html is not None and kind not in {"embeddings", "run"}:
         do = "Name embeddings or a run, or drop --html."
         raise ConfigError("--html", expected="it beside embeddings or a run", found=f"a {kind}", do=do)
+    if html is not None:
+        common.refuse_taken(html, overwrite)
     found = look(path, None if store is None else SequenceStore.open(store, verify=True))
     if html is not None:
         _page(path, html, found)

@@ -80,9 +80,13 @@ def evaluate(
     ] = None,
     json_out: Annotated[
         Path | None,
-        typer.Option("--json", help="Also write the scores, counts and definitions to this file."),
+        typer.Option(
+            "--json",
+            help="Also write the scores, counts and definitions to this file, which must not exist, unless --overwrite.",
+        ),
     ] = None,
     allow_module: common.AllowModule = None,
+    overwrite: common.Overwrite = False,
 ) -> None:
     """Score a run, with intervals and definitions: next items in a full ranking, or what is known of users."""
     from usermodel.benchmark.evaluate import evaluate as score
@@ -93,6 +97,8 @@ def evaluate(
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
     _require_effect(task, of_items, {"--label": label, "--labels": labels}, part)
+    if json_out is not None:
+        common.refuse_taken(json_out, overwrite)
     part = part or "test"
     if task != "next-item":
         opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)

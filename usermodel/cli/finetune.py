@@ -45,6 +45,7 @@ def finetune(
         typer.Option(
             help="What to run last: name, FILE.toml, FILE.json, or module:function. [default: that of the task]",
             show_default=False,
+            callback=common.recipe_given,
         ),
     ] = None,
     set_: common.Set = None,

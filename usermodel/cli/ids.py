@@ -26,7 +26,8 @@ def read_ids(
         known: The ids there are, where they are at hand: text with commas that is one of them is one id.
 
     Raises:
-        DataError: No id, one that is no integer where ids are integers, or text that can be read in two ways.
+        DataError: No id, one that is no integer where ids are integers, text that can be read in two ways, or text that is no file
+            and names no id there is.
     """
     from usermodel.errors import DataError
 
@@ -35,6 +36,7 @@ def read_ids(
         do = f"For example {option} A,B."
         raise DataError(option, expected="at least one id", found=repr(given), do=do)
     if kind == "string":
+        _require_some(given, option, ids, known)
         return ids
     numbers = [word.strip() for word in ids]
     wrong = [
@@ -43,9 +45,11 @@ def read_ids(
         if not re.fullmatch(r"-?[0-9]{1,19}", word) or not -(2**63) <= int(word) < 2**63
     ]
     if wrong:
-        do = "Check the ids."
+        do = "Check the ids." if _is_file(given) else "Check the ids, or the name of the file."
         raise DataError(option, expected="integer ids, as in this store", found=repr(wrong[0]), do=do)
-    return list(dict.fromkeys(map(int, numbers)))
+    found = list(dict.fromkeys(map(int, numbers)))
+    _require_some(given, option, found, known)
+    return found
 
 
 def id_lines(path: Path) -> list[str]:
@@ -86,6 +90,19 @@ def _require_one(given: str, option: str, readings: list[str]) -> None:
         do = "Write the ids into a file, one a line, and name it ./FILE."
         found = f"{given!r}, which is {' and '.join(readings)}"
         raise DataError(option, expected="text that can be read in one way", found=found, do=do)
+
+
+def _require_some(given: str, option: str, ids: list[str] | list[int], known: pl.Series | None) -> None:
+    """Raise `DataError` where text is no file and none of its ids is known: it may be the name of a file that is not there."""
+    import polars as pl
+
+    from usermodel.errors import DataError
+
+    if known is None or _is_file(given):
+        return
+    if not pl.Series(map(str, ids), dtype=pl.String).is_in(known.cast(pl.String).implode()).any():
+        expected, found = "an id that is known, or a file of ids", f"{given!r:.80}, which is neither"
+        raise DataError(option, expected=expected, found=found, do="Check the ids, or the name of the file.")
 
 
 def _all_known(words: list[str], known: pl.Series | None) -> bool:

@@ -17,6 +17,7 @@ def pretrain(
         typer.Option(
             help="Built-in name, FILE.toml, FILE.json, or module:function. [default: next-item]",
             show_default=False,
+            callback=common.recipe_given,
         ),
     ] = None,
     set_: common.Set = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,6 +30,11 @@ def put(
     elif form in {None, "table"}:
         common.print_table(title, rows.columns, rows.rows())
     elif form == "parquet":
-        rows.write_parquet(sys.stdout.buffer)
+        made = io.BytesIO()
+        rows.write_parquet(made)
+        with common.printing():
+            sys.stdout.buffer.write(made.getvalue())
     else:
-        sys.stdout.write(rows.write_csv() if form == "csv" else rows.write_json() + "\n")
+        text = rows.write_csv() if form == "csv" else rows.write_json() + "\n"
+        with common.printing():
+            sys.stdout.write(text)

@@ -64,12 +64,15 @@ def measure_lists(
     """
     if not metrics:
         return {}
-    ks = sorted({metric.k or 0 for metric in metrics})
+    # No list is longer than the catalogue, whatever was asked for.
+    lengths = {metric: min(metric.k or 0, store.n_items) for metric in metrics}
     values = np.stack([popularity.events, popularity.self_information()])
-    lists = top_lists(scorer, store, examples, ks, values, excluded=preset.excluded)
+    lists = top_lists(
+        scorer, store, examples, sorted(set(lengths.values())), values, excluded=preset.excluded
+    )
     found: dict[Metric, PerUser | float] = {}
     for metric in metrics:
-        of_k = lists[metric.k or 0]
+        of_k = lists[lengths[metric]]
         if metric.kind == "coverage":
             items = {"items": store.n_items, "items and padding": store.n_items + 1, "nothing": 1}
             found[metric] = of_k.covered / items[preset.coverage]

@@ -15,6 +15,8 @@ LIST_KINDS: Final = ("coverage", "novelty", "arp", "popularity_bias")
 #: Kinds that have no cut-off, and the kind that may do without one.
 _WITHOUT: Final = ("auc", "gauc")
 _EITHER: Final = "mrr"
+#: Longest cut-off: gains of that many ranks still fit into memory with ease.
+_LONGEST: Final = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,14 @@ def parse(name: str) -> Metric:
     """``ndcg@10`` -> its kind and its cut-off.
 
     Raises:
-        ConfigError: No metric of that name; the nearest one is named.
+        ConfigError: No metric of that name, and the nearest one is named; or a cut-off beyond any catalogue.
     """
     match = re.fullmatch(r"([a-z_]+)(?:@([1-9]\d*))?", name)
     kind, k = (match[1], match[2]) if match else ("", None)
     if kind in RANK_KINDS + LIST_KINDS and (kind == _EITHER or (k is None) == (kind in _WITHOUT)):
+        if k and (len(k) > len(str(_LONGEST)) or int(k) > _LONGEST):
+            do = "Choose a smaller one."
+            raise ConfigError("metric", expected=f"a K of at most {_LONGEST:,}", found=f"{name!r:.80}", do=do)
         return Metric(kind, int(k) if k else None)
     number = re.search(r"@([1-9]\d*)", name)
     cut = [one for one in RANK_KINDS + LIST_KINDS if one not in _WITHOUT]

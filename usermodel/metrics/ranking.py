@@ -45,18 +45,22 @@ class Ranks:
         high = np.minimum(self.higher + self.equal + 1, len(gain))
         return np.asarray((total[high] - total[low]) / (self.equal + 1))
 
+    def _within(self, k: int | None) -> int:
+        """``k``, or the longest ranking where that is shorter: no target has a rank behind its end."""
+        longest = int(self.candidates.max(initial=1))
+        return longest if k is None else min(k, longest)
+
     def hit(self, k: int) -> Float64[ndarray, " n"]:
         """1 when the target is among the first ``k``. With one target this is recall@k as well."""
-        return self._mean_gain(np.ones(k))
+        return self._mean_gain(np.ones(self._within(k)))
 
     def ndcg(self, k: int) -> Float64[ndarray, " n"]:
         """``1 / log2(rank + 1)`` within the first ``k``; the ideal is 1, because there is one target."""
-        return self._mean_gain(discounts(k))
+        return self._mean_gain(discounts(self._within(k)))
 
     def mrr(self, k: int | None = None) -> Float64[ndarray, " n"]:
         """``1 / rank`` within the first ``k``, or over all candidates. With one target this is map@k as well."""
-        longest = int(self.candidates.max(initial=1)) if k is None else k
-        return self._mean_gain(1.0 / np.arange(1, longest + 1))
+        return self._mean_gain(1.0 / np.arange(1, self._within(k) + 1))
 
     def auc(self) -> Float64[ndarray, " n"]:
         """Share of the other candidates that score below the target, equal ones counted half; 0 where there is none."""

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import usermodel.recipes
-from usermodel.errors import ConfigError, nearest
+from usermodel.errors import ConfigError, UserModelError, nearest
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import read_recipe
 
@@ -87,6 +87,8 @@ def _from_function(name: str) -> Recipe:
     module, _, function = name.partition(":")
     try:
         recipe = getattr(importlib.import_module(module), function)()
+    except UserModelError:
+        raise
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             "--recipe",
@@ -94,6 +96,11 @@ def _from_function(name: str) -> Recipe:
             found=f"{name!r}: {error}",
             do="Check it.",
         ) from None
+    except Exception as error:
+        found = f"{name!r}, which raised {type(error).__name__}: {error}"
+        raise ConfigError(
+            "--recipe", expected="a function that returns a Recipe", found=found, do="Mend it."
+        ) from error
     if not isinstance(recipe, Recipe):
         raise ConfigError(
             "--recipe",

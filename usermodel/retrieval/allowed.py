@@ -39,7 +39,7 @@ def _rows(vocabulary: Vocabulary, ids: Iterable[Any], where: str) -> Int32[ndarr
     """Item indices of a list, 0 for ids that the index lacks; lists come from other systems, which are ahead or behind."""
     index = vocabulary.encode(vocabulary.ids_of(ids, where))
     unknown = int(np.count_nonzero(index == 0))
-    if 0 < unknown < len(index):
+    if unknown and (unknown < len(index) or where == "deny"):
         text = f"{where}: {unknown:,} of {len(index):,} ids are not in the index and are passed over"
         warnings.warn(text, stacklevel=4)
     return index

@@ -33,7 +33,7 @@ from usermodel.training.recipe import Recipe
 from usermodel.training.room import require_room
 from usermodel.training.run import KIND, Run, leaves, read_recipe, write_recipe
 from usermodel.training.schedule import require_effect
-from usermodel.training.stages import BEFORE, bring, take_over, weights_before
+from usermodel.training.stages import BEFORE, bring, require_fit, take_over, weights_before
 from usermodel.training.validation import Validate, agree, label_facts, require_possible
 from usermodel.version import VERSION
 
@@ -108,12 +108,9 @@ def begin(store: SequenceStore, recipe: Recipe | None, folder: Path, how: How) -
 
 
 def _lead(store: SequenceStore, recipe: Recipe, folder: Path, how: How) -> tuple[Run, Loop]:
-    require_log(recipe.training)
-    require_effect(recipe.training)
-    split = store.split(recipe.data.split)
-    _require_enough(store, split)
-    require_possible(store, split, recipe, how.validate)
+    split = _ready(store, recipe, how)
     loop = Loop(store, split, recipe, folder, Team(recipe.training))
+    require_fit(loop.encoder, recipe, store)
     # Nothing is touched above: whatever is wrong with the request, an old run is still there.
     folders.make(folder)
     with folders.alone(folder):
@@ -123,6 +120,19 @@ def _lead(store: SequenceStore, recipe: Recipe, folder: Path, how: How) -> tuple
         write_recipe(recipe, folder / "config.json")
         _run_before(store, recipe, folder, how)
         return _train(loop, how.validate, how.on_progress), loop
+
+
+def _ready(store: SequenceStore, recipe: Recipe, how: How) -> Split:
+    """The split of a stage, once this stage and those that run before it are known to be possible."""
+    require_log(recipe.training)
+    require_effect(recipe.training)
+    split = store.split(recipe.data.split)
+    _require_enough(store, split)
+    require_possible(store, split, recipe, how.validate)
+    first = recipe.before()
+    if first is not None and how.first is None:
+        _ready(store, first, How())
+    return split
 
 
 def _run_before(store: SequenceStore, recipe: Recipe, folder: Path, how: How) -> None:

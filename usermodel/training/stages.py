@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from usermodel import manifest
 from usermodel.encoders import io
 from usermodel.errors import ConfigError, StorageError
+from usermodel.store.sequence_store import SequenceStore
 from usermodel.training.recipe import Recipe
 
 #: Folder of the run before, inside the run's own.
@@ -65,19 +67,38 @@ def bring(run: Path, place: Path) -> None:
 
 
 @torch.no_grad()
-def take_over(encoder: nn.Module, weights: dict[str, Tensor]) -> None:
+def take_over(encoder: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy the weights that have the same name and shape; the others stay as they are.
 
     Raises:
         ConfigError: The item table is not among them.
     """
     own = encoder.state_dict()
-    shared = [name for name, value in own.items() if name in weights and weights[name].shape == value.shape]
+    for name in _shared(own, weights):
+        own[name].copy_(weights[name])
+
+
+def require_fit(encoder: nn.Module, recipe: Recipe, store: SequenceStore) -> None:
+    """Ask before anything is trained what `take_over` asks between stages, of all stages.
+
+    Raises:
+        ConfigError: An item table would not be taken over.
+    """
+    first = recipe.before()
+    while first is not None:
+        # Building draws random weights, soon dropped; the caller's random numbers are not ours to move.
+        with torch.random.fork_rng(devices=[]):
+            earlier = first.encoder.build_on(store)
+        _shared(encoder.state_dict(), earlier.state_dict())
+        encoder, first = earlier, first.before()
+
+
+def _shared(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    shared = [name for name, value in own.items() if name in given and given[name].shape == value.shape]
     if not any(name.startswith("items.") for name in shared):
         expected, do = (
             "the item table of the stage before",
             "Give all stages the same encoder.dim and encoder.items.",
         )
         raise ConfigError("stages", expected=expected, found="one of another shape", do=do)
-    for name in shared:
-        own[name].copy_(weights[name])
+    return shared
