@@ -137,7 +137,9 @@ def _tell(meta: dict[str, Any], n_unknown_items: int | None) -> None:
             f"skipped {meta['n_unknown']:,} of {meta['n_events']:,} events: the encoder does not know {what}"
         )
     if meta["n_cold"]:
-        common.say(f"{meta['n_cold']:,} users have no other events; their vectors are zeros")
+        which = "other events" if meta["n_unknown"] else "events"
+        when = "" if meta["as_of"] is None else " before that time"
+        common.say(f"{meta['n_cold']:,} users have no {which}{when}; their vectors are zeros")
     if loss := meta.get("loss"):
         mean = "" if loss["mean_cosine"] is None else f", in the mean {loss['mean_cosine']:.6f}"
         common.say(

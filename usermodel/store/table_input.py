@@ -11,7 +11,18 @@ import pyarrow as pa
 
 from usermodel.errors import DataError, MissingError, nearest
 from usermodel.events.atomic_tables import SUFFIXES, read_atomic_table
-from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, PROPENSITY, TIME, USER, VALUE, IdType, TimeKind
+from usermodel.schema import (
+    CLICKED,
+    ITEM,
+    PLAUSIBLE,
+    PREDICTION_TIME,
+    PROPENSITY,
+    TIME,
+    USER,
+    VALUE,
+    IdType,
+    TimeKind,
+)
 
 USER_ROW: Final = "user_row"
 ITEM_INDEX: Final = "item_index"
@@ -36,8 +47,6 @@ _COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "users": {USER: None},
 }
 _TIMES: Final = (TIME, PREDICTION_TIME)
-#: 1990 to 2100 in microseconds: other units lie elsewhere.
-_PLAUSIBLE: Final = (631_152_000_000_000, 4_102_444_800_000_000)
 
 
 class SideTables(TypedDict, total=False):
@@ -179,8 +188,8 @@ def _check_rows(frame: pl.DataFrame, name: str, where: str, time_kind: TimeKind)
         do = "Keep one row for each."
         raise DataError(where, expected=f"one row for each {column}", found=f"several for {twice!r}", do=do)
     for time in _TIMES:
-        if time_kind == "utc" and time in frame.columns and not frame[time].is_between(*_PLAUSIBLE).all():
-            value = frame[time].filter(~frame[time].is_between(*_PLAUSIBLE))[0]
+        if time_kind == "utc" and time in frame.columns and not frame[time].is_between(*PLAUSIBLE).all():
+            value = frame[time].filter(~frame[time].is_between(*PLAUSIBLE))[0]
             expected = "microseconds since 1970 UTC"
             raise DataError(
                 f"{where}: column {time!r}", expected=expected, found=str(value), do="Convert them."
