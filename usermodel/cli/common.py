@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -84,6 +84,25 @@ def plain_warnings() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         yield
+
+
+def say_rows(rows: Mapping[str, int], repeated: int, bad_rows: str) -> None:
+    """Print what became of the rows of a log.
+
+    Args:
+        rows: Their counts: ``read`` is the sum of the others.
+        repeated: How many repeat another one exactly, dropped or not.
+        bad_rows: What was asked for with ``--bad-rows``: bad rows are quarantined only where they are kept.
+    """
+    names = {"quarantined": "dropped"} if bad_rows == "drop" else {}
+    parts = [
+        f"{names.get(name, name).replace('_', ' ')} {count:,}"
+        for name, count in rows.items()
+        if name != "read" and (count or name == "accepted")
+    ]
+    say(f"read {rows['read']:,} rows = {' + '.join(parts)}")
+    if kept := repeated - rows["duplicates"]:
+        say(f"{kept:,} rows repeat another one exactly; --duplicates drop leaves them out")
 
 
 def say_unknown(n_items: int, counts: Any) -> None:
