@@ -286,6 +286,41 @@ def test_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     assert "--dry-run" in usermodel("ingest", "log.csv", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [
+        ("simulate", ["40 a user"]),
+        ("pretrain", ["next-item"]),
+        ("finetune", ["label, target", "that of the task"]),
+        ("convert", ["2", "50"]),
+        ("embed", ["parquet"]),
+        ("index", ["inner-product for items, cosine for users"]),
+        ("evaluate", ["test", "bootstrap"]),
+        ("recommend", ["a table; for -o by the suffix"]),
+        ("similar", ["a table; for -o by the suffix"]),
+    ],
+)
+def test_help_shows_what_an_option_is_when_left_out(tmp_path, command, defaults):
+    shown = " ".join(usermodel(command, "--help", cwd=tmp_path).stdout.replace("│", " ").split())
+    for default in defaults:
+        assert f"[default: ({default})]" in shown
+
+
+def test_simulate_names_its_options(tmp_path):
+    words = ("simulate", "-o", "logs", "--users", 100, "--items")
+    assert "[48<=x<=1000000]" in usermodel("simulate", "--help", cwd=tmp_path).stdout
+    assert "greater than or equal to 48" in usermodel(*words, 47, cwd=tmp_path, code=2).stderr
+    usermodel(*words, 48, "--events", 500, cwd=tmp_path)
+    for events, do in (
+        (499, "Raise --events, or lower --users."),
+        (1201, "Lower --events, or raise --users or --items."),
+    ):
+        words = ("simulate", "-o", "more", "--users", 100, "--items", 48, "--events", events)
+        said = usermodel(*words, cwd=tmp_path, code=2).stderr
+        assert "error: --events: expected 500 to 1,200" in said
+        assert do in said
+
+
 def test_bad_rows_can_be_set_aside_and_every_row_is_accounted_for(tmp_path):
     (tmp_path / "log.csv").write_text(
         "user_id,item_id,timestamp\na,b,1700000000\na,b,1700000000\na,c,oops\n,c,1700000000\n"

@@ -40,7 +40,7 @@ Out = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 RowFormat = Annotated[
     Literal["table", "json", "csv", "parquet"] | None,
-    typer.Option(help="How to print or write. [default: a table; for -o by the suffix]", show_default=False),
+    typer.Option(help="How to print or write.", show_default="a table; for -o by the suffix"),
 ]
 RowsOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write instead of printing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]

@@ -46,7 +46,7 @@ def embed(
     normalize: Annotated[bool, _what("Scale vectors to length 1.", "--normalize")] = False,
     format: Annotated[
         Literal["parquet", "npy", "safetensors"] | None,
-        typer.Option(help="Format inside a folder. [default: parquet]", show_default=False),
+        typer.Option(help="Format inside a folder.", show_default="parquet"),
     ] = None,
     dtype: Annotated[
         Literal["float32", "float16", "int8"],

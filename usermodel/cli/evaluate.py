@@ -43,8 +43,8 @@ def evaluate(
     part: Annotated[
         Literal["test", "valid"] | None,
         typer.Option(
-            help="Which targets of the run's split, or of the labels of its head. [default: test]",
-            show_default=False,
+            help="Which targets of the run's split, or of the labels of its head.",
+            show_default="test",
         ),
     ] = None,
     metrics: Annotated[
@@ -70,7 +70,7 @@ def evaluate(
     ] = None,
     interval: Annotated[
         Literal["bootstrap", "normal"] | None,
-        typer.Option(help="How 95 % intervals over users are made. [default: bootstrap]", show_default=False),
+        typer.Option(help="How 95 % intervals over users are made.", show_default="bootstrap"),
     ] = None,
     index: Annotated[
         Path | None,

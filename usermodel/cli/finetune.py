@@ -26,9 +26,8 @@ def finetune(
     column: Annotated[
         str | None,
         typer.Option(
-            help="Column with the labels: of the users table for user-attribute, of the labels table for user-choice. "
-            "[default: label, target]",
-            show_default=False,
+            help="Column with the labels: of the users table for user-attribute, of the labels table for user-choice.",
+            show_default="label, target",
         ),
     ] = None,
     labels: Annotated[
@@ -43,8 +42,8 @@ def finetune(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="What to run last: name, FILE.toml, FILE.json, or module:function. [default: that of the task]",
-            show_default=False,
+            help="What to run last: name, FILE.toml, FILE.json, or module:function.",
+            show_default="that of the task",
         ),
     ] = None,
     set_: common.Set = None,
