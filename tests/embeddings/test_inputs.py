@@ -232,6 +232,16 @@ def test_as_of_in_another_unit_is_refused(made):
     assert len(encoder.encode(order, as_of=1)) == store.n_users
 
 
+def test_an_empty_path_is_not_the_working_folder(made, tmp_path, monkeypatch):
+    store, encoder = made
+    monkeypatch.chdir(store.path)
+    for source in ("", [""]):
+        with pytest.raises(DataError, match="source: expected a path; found ''"):
+            encoder.encode(source)
+    err = usermodel("embed", encoder.path, "", "-o", tmp_path / "x.parquet", code=2)[1]
+    assert "expected a path; found ''" in err
+
+
 def test_the_command_says_which_users_have_nothing_before_as_of(made, tmp_path):
     store, encoder = made
     words = ("embed", encoder.path, store.path, "--as-of")

@@ -289,6 +289,15 @@ def test_files_that_are_not_there(tmp_path):
         read_events([])
 
 
+def test_an_empty_path_is_not_the_working_folder(tmp_path, monkeypatch):
+    put(tmp_path, CSV)
+    monkeypatch.chdir(tmp_path)
+    for source in ("", [""]):
+        with pytest.raises(DataError, match=r"source: expected a path; found ''\. Name a file or a folder"):
+            read_events(source)
+    assert read_events(".").n_events > 0
+
+
 def test_a_file_named_twice_is_refused(tmp_path):
     path = put(tmp_path, CSV)
     assert (

@@ -111,7 +111,7 @@ def _open(source: str) -> Any:
     from usermodel.events.event_log import EventLog
     from usermodel.store.sequence_store import KIND, SequenceStore
 
-    if not (Path(source) / manifest.NAME).is_file():
+    if not source or not (Path(source) / manifest.NAME).is_file():
         return source
     kind = manifest.read(source).kind
     if kind == KIND:
