@@ -51,7 +51,7 @@ def finetune(
     resume: common.Resume = False,
     overwrite: common.Overwrite = False,
 ) -> None:
-    """Go on from a pretrained encoder with labels, and keep the head that answers. The new run holds all that is needed."""
+    """Go on from a pretrained encoder with labels, and keep the head that answers. The new run holds all but a file of --labels."""
     from usermodel.recipes.catalog import find, parse_assignments
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.training.finetune import after
