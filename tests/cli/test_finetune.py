@@ -68,6 +68,32 @@ def test_labels_from_a_file_are_found_again_from_anywhere(road, tmp_path):
     assert "accuracy" in out
 
 
+def test_labels_that_have_moved_are_named_anew(road, tmp_path):
+    users = labelled.users_table().select("user_id", x="group")
+    users.write_parquet(tmp_path / "old.parquet")
+    finetune(
+        road,
+        "moved",
+        "--task",
+        "user-attribute",
+        "--column",
+        "x",
+        "--labels",
+        tmp_path / "old.parquet",
+        *QUICK,
+    )
+    score = ("moved", "--task", "user-attribute")
+    expected = evaluate(road, *score)[0]
+    (tmp_path / "old.parquet").rename(tmp_path / "new.parquet")
+    assert "no such file" in evaluate(road, *score, code=2)[1]
+    assert evaluate(road, *score, "--labels", tmp_path / "new.parquet")[0] == expected
+    users.head(20).write_parquet(tmp_path / "others.parquet")
+    assert (
+        "those the run was trained with"
+        in evaluate(road, *score, "--labels", tmp_path / "others.parquet", code=2)[1]
+    )
+
+
 def test_resume_needs_no_option_again(road):
     _, err = finetune(road, "group", "--task", "user-attribute", "--resume")
     assert "finished after 2 epochs" in err
@@ -190,7 +216,7 @@ def test_a_probe_of_what_was_fine_tuned_warns(road):
         ("run", ["--label", "group"], ["--label", "an option of --task next-item"]),
         ("run", ["--labels", "x.csv"], ["--labels", "an option of --task next-item"]),
         ("click", ["--task", "user-choice", "--label", "group"], ["--label"]),
-        ("run", ["--task", "user-attribute", "--labels", "x.csv"], ["--labels", "no --label"]),
+        ("run", ["--task", "user-attribute", "--labels", "x.csv"], ["a run with a head", "only pretrained"]),
         ("run", ["--task", "user-attribute", "--label", " , "], ["--label", "a column at least"]),
         ("run", ["--task", "user-attribute", "--label", "group", "--part", "valid"], ["--part"]),
         ("group", ["--task", "user-attribute", "--metrics", "auc"], ["--metrics"]),

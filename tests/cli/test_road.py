@@ -284,6 +284,41 @@ def test_dry_run_shows_the_plan_and_writes_nothing(tmp_path):
     assert "--dry-run" in usermodel("ingest", "log.csv", cwd=tmp_path, code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [
+        ("simulate", ["40 a user"]),
+        ("pretrain", ["next-item"]),
+        ("finetune", ["label, target", "that of the task"]),
+        ("convert", ["2", "50"]),
+        ("embed", ["parquet"]),
+        ("index", ["inner-product for items, cosine for users"]),
+        ("evaluate", ["test", "bootstrap"]),
+        ("recommend", ["a table; for -o by the suffix"]),
+        ("similar", ["a table; for -o by the suffix"]),
+    ],
+)
+def test_help_shows_what_an_option_is_when_left_out(tmp_path, command, defaults):
+    shown = " ".join(usermodel(command, "--help", cwd=tmp_path).stdout.replace("│", " ").split())
+    for default in defaults:
+        assert f"[default: ({default})]" in shown
+
+
+def test_simulate_names_its_options(tmp_path):
+    words = ("simulate", "-o", "logs", "--users", 100, "--items")
+    assert "[48<=x<=1000000]" in usermodel("simulate", "--help", cwd=tmp_path).stdout
+    assert "greater than or equal to 48" in usermodel(*words, 47, cwd=tmp_path, code=2).stderr
+    usermodel(*words, 48, "--events", 500, cwd=tmp_path)
+    for events, do in (
+        (499, "Raise --events, or lower --users."),
+        (1201, "Lower --events, or raise --users or --items."),
+    ):
+        words = ("simulate", "-o", "more", "--users", 100, "--items", 48, "--events", events)
+        said = usermodel(*words, cwd=tmp_path, code=2).stderr
+        assert "error: --events: expected 500 to 1,200" in said
+        assert do in said
+
+
 def test_bad_rows_can_be_set_aside_and_every_row_is_accounted_for(tmp_path):
     (tmp_path / "log.csv").write_text(
         "user_id,item_id,timestamp\na,b,1700000000\na,b,1700000000\na,c,oops\n,c,1700000000\n"
@@ -297,3 +332,22 @@ def test_bad_rows_can_be_set_aside_and_every_row_is_accounted_for(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "store/quarantine.jsonl").read_text().splitlines()]
     assert [(one["code"], one["line"], one["raw"]) for one in lines] == [("D012", 4, "oops"), ("D010", 5, "")]
     assert (tmp_path / "store/quarantine.jsonl").stat().st_mode & 0o077 == 0
+    said = usermodel("ingest", "log.csv", "-o", "other", "--bad-rows", "drop", cwd=tmp_path).stderr
+    assert "read 4 rows = accepted 2 + dropped 2\n1 rows repeat another one exactly" in said
+    assert not (tmp_path / "other/quarantine.jsonl").exists()
+
+
+def test_append_accounts_for_the_rows_of_the_new_log_alone(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\na,b,1700000000\na,b,1700000000\na,c,oops\n")
+    (tmp_path / "day.csv").write_text(
+        "user_id,item_id,timestamp\n,b,1700000001\na,d,1700000002\na,d,1700000002\na,e,oops\n"
+    )
+    usermodel("ingest", "log.csv", "-o", "store", "--bad-rows", "quarantine", cwd=tmp_path)
+    append = ("append", "store", "day.csv", "--bad-rows", "quarantine", "-o")
+    assert usermodel(*append, "kept", cwd=tmp_path).stderr.splitlines()[:3] == [
+        "read 4 rows = accepted 2 + quarantined 2",
+        "1 rows repeat another one exactly; --duplicates drop leaves them out",
+        "added 2 events, 0 new users, 1 new items",
+    ]
+    said = usermodel(*append, "once", "--duplicates", "drop", cwd=tmp_path).stderr
+    assert "read 4 rows = accepted 1 + duplicates 1 + quarantined 2\nadded 1 events" in said

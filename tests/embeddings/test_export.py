@@ -285,7 +285,7 @@ def test_an_earlier_export_that_cannot_be_carried_on_is_refused(made, tmp_path):
     for what, error, match in (
         (lambda: encoder.export(grown, tmp_path / "x", since=tmp_path / "old", dtype="int8"), ConfigError, "--since: expected dtype 'int8' as asked for; found 'float32' there"),
         (lambda: encoder.export(grown, tmp_path / "x", since=tmp_path / "old", normalize=True), ConfigError, "expected normalize True"),
-        (lambda: encoder.export(grown, tmp_path / "x", since=tmp_path / "old", as_of=5), ConfigError, "found one as of some time"),
+        (lambda: encoder.export(grown, tmp_path / "x", since=tmp_path / "old", as_of=10**15), ConfigError, "found one as of some time"),
         (lambda: encoder.export(tiny.frame(), tmp_path / "x", since=tmp_path / "old"), ConfigError, "--since: expected a store"),
         (lambda: UserEncoder.load(run).export(other, tmp_path / "x", since=tmp_path / "old"), MismatchError, "expected an export of encoder"),
         (lambda: encoder.export(store, tmp_path / "x", since=tmp_path / "ahead"), MismatchError, "or of one it has grown from by append"),

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import tiny
+from command import usermodel
 
 from usermodel.embeddings.inputs import ONE_USER
 from usermodel.embeddings.user_encoder import UserEncoder
@@ -209,6 +210,46 @@ def test_as_of_is_the_past(made, clocked):
         plain.encode(store, as_of="2024-01-01")
     with pytest.raises(ConfigError, match="a time with a zone"):
         plain.encode(store, as_of=datetime(2024, 1, 1))  # noqa: DTZ001
+
+
+def test_as_of_in_another_unit_is_refused(made):
+    """Seconds taken for microseconds are 1970: everyone would be without events."""
+    store, encoder = made
+    cut = int(tiny.frame()["timestamp"].quantile(0.5))
+    for spelt in (cut, str(cut), cut * 1_000, cut * 10**9, 0, -1):
+        with pytest.raises(
+            ConfigError, match=r"as_of: expected microseconds since 1970 UTC, .*; found -?[0-9]+\."
+        ):
+            encoder.encode(store, as_of=spelt)
+        with pytest.raises(ConfigError, match="expected microseconds since 1970 UTC"):
+            encoder.encode(tiny.frame(), as_of=spelt)
+    # Pairs may count time in any way, and positions are no times.
+    pairs = [("i001", 1), ("i002", 2)]
+    np.testing.assert_allclose(
+        encoder.encode(pairs, as_of=2)[ONE_USER], encoder.encode(pairs[:1])[ONE_USER], **CLOSE
+    )
+    order = read_events(tiny.frame(), time_unit="order")
+    assert len(encoder.encode(order, as_of=1)) == store.n_users
+
+
+def test_an_empty_path_is_not_the_working_folder(made, tmp_path, monkeypatch):
+    store, encoder = made
+    monkeypatch.chdir(store.path)
+    for source in ("", [""]):
+        with pytest.raises(DataError, match="source: expected a path; found ''"):
+            encoder.encode(source)
+    err = usermodel("embed", encoder.path, "", "-o", tmp_path / "x.parquet", code=2)[1]
+    assert "expected a path; found ''" in err
+
+
+def test_the_command_says_which_users_have_nothing_before_as_of(made, tmp_path):
+    store, encoder = made
+    words = ("embed", encoder.path, store.path, "--as-of")
+    err = usermodel(*words, 1_709_999_999, "-o", tmp_path / "x.parquet", code=2)[1]
+    assert "found 1709999999" in err
+    assert not (tmp_path / "x.parquet").exists()
+    err = usermodel(*words, 10**15, "-o", tmp_path / "past.parquet")[1]
+    assert f"{store.n_users} users have no events before that time; their vectors are zeros" in err
 
 
 def test_normalized_vectors_have_length_one(made):

@@ -149,7 +149,7 @@ WHOLE = {
     "empty": ("", {}, "{path}: " + EMPTY),
     "blank": ("\n \n", {}, "{path}: " + EMPTY),
     "header-only": (HEADER, {}, "{path}: " + EMPTY),
-    "none-good": (HEADER + "a,x,\n", {"bad_rows": "drop"}, "{path}: expected at least one event; found 1 rows, none of them good. Check the export."),
+    "none-good": (HEADER + "a,x,\n", {"bad_rows": "drop"}, "D013 {path}:2: column 'timestamp': expected a time in every row; found '' (1 of 1 rows). No row is good: look at format, separator, columns and --time-unit."),
 }  # fmt: skip
 
 

@@ -289,6 +289,15 @@ def test_files_that_are_not_there(tmp_path):
         read_events([])
 
 
+def test_an_empty_path_is_not_the_working_folder(tmp_path, monkeypatch):
+    put(tmp_path, CSV)
+    monkeypatch.chdir(tmp_path)
+    for source in ("", [""]):
+        with pytest.raises(DataError, match=r"source: expected a path; found ''\. Name a file or a folder"):
+            read_events(source)
+    assert read_events(".").n_events() > 0
+
+
 def test_a_file_named_twice_is_refused(tmp_path):
     path = put(tmp_path, CSV)
     assert (
@@ -345,7 +354,44 @@ def test_a_missing_column_names_its_neighbour(tmp_path, kind):
         f"{where}: expected a column 'userid'; found the columns 'user_id', 'item_id', 'timestamp'. "
         "Did you mean 'user_id'? Name it with --user, --item, --time."
     )
-    assert f"{where}: expected a column 'play'" in refusal(source, watch_time="play")
+    message = refusal(source, watch_time="play")
+    assert f"{where}: expected a column 'play'" in message
+    assert message.endswith(" Correct the option that names it.")
+
+
+@pytest.mark.parametrize("policy", ["fail", "quarantine", "drop"])
+def test_a_log_without_a_good_row_names_the_first_and_no_way_round_it(tmp_path, policy):
+    text = HEADER + "".join(f"a,b{row},{T0}\n" for row in range(3))
+    message = refusal(put(tmp_path, text), time_unit="ms", bad_rows=policy)
+    assert message == (
+        f"{tmp_path}/log.csv:2: column 'timestamp': expected times between 1990 and 2100; found '{T0}', in ms (3 of 3 rows). "
+        f"{NO_GOOD_ROW}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "line", "found"),
+    [
+        (
+            (T0, "2024-03-01T10:00:00Z", T0),
+            3,
+            "'2024-03-01T10:00:00Z', text in a column of integers (1 of 3 rows)",
+        ),
+        (
+            ("2024-03-01T10:00:00Z", T0, "2024-03-01T10:00:00Z"),
+            3,
+            f"'{T0}', an integer in a column of ISO-8601 text (1 of 3 rows)",
+        ),
+        ((T0, "oops", T0), 3, "'oops' (1 of 3 rows)"),
+    ],
+)
+def test_a_column_that_mixes_texts_and_integers_is_called_so(tmp_path, times, line, found):
+    text = HEADER + "".join(f"a,b,{time}\n" for time in times)
+    message = refusal(put(tmp_path, text), tz="UTC")
+    assert (
+        f"log.csv:{line}: column 'timestamp': expected integer times or ISO-8601 text; found {found}. "
+        in message
+    )
 
 
 def test_one_column_cannot_play_two_parts(tmp_path):
@@ -361,6 +407,7 @@ def test_a_column_name_that_stands_twice(tmp_path):
     assert message.endswith("expected one column 'user_id'; found several. Rename the columns.")
 
 
+NO_GOOD_ROW = "No row is good: look at format, separator, columns and --time-unit."
 MEND = "Mend the row, or pass --bad-rows quarantine."
 
 
@@ -411,7 +458,7 @@ def test_another_column_taken_for_the_time(tmp_path):
     path = put(tmp_path, CSV)
     message = refusal(path, time="item_id", item="timestamp")
     assert message == (
-        f"{path}:2: column 'item_id': expected integer times or ISO-8601 text; found 'x' (3 of 3 rows). {MEND}"
+        f"{path}:2: column 'item_id': expected integer times or ISO-8601 text; found 'x' (3 of 3 rows). {NO_GOOD_ROW}"
     )
 
 
@@ -479,7 +526,7 @@ def test_a_user_without_items(tmp_path):
 
 def test_sequences_of_other_bytes(tmp_path):
     message = refusal(put(tmp_path, b"u \xff\n", "s.txt"), format="sequences")
-    assert f"s.txt:1: expected text in UTF-8; found 'u \\\\xff' (1 of 1 rows). {MEND}" in message
+    assert f"s.txt:1: expected text in UTF-8; found 'u \\\\xff' (1 of 1 rows). {NO_GOOD_ROW}" in message
 
 
 @pytest.mark.parametrize("source", [None, 7, {"user_id": ["a"]}, pd.Series([1])])

@@ -174,8 +174,8 @@ FIRST = pl.int_range(pl.len()) == 0
         ({"impresions": 1}, "impresions: expected a side table; found an unknown one. Did you mean 'impressions'?"),
         ({"labels": 7}, "labels: expected a path or a frame; found int. Pass one of these."),
         ({"labels": LABELS.drop("value")}, "labels: expected a column 'value'; found the columns 'user_id', 'prediction_time', 'item_id'. Choose one of: item_id, prediction_time, user_id."),
-        ({"impressions": changed(timestamp=pl.lit(T0))}, f"impressions: column 'timestamp': expected microseconds since 1970 UTC; found {T0}. Convert them."),
-        ({"impressions": changed(timestamp=pl.lit(1.5))}, "impressions: column 'timestamp': expected Int64 values; found 1.5 in row 1 (6 such rows). Mend or remove these rows."),
+        ({"impressions": changed(timestamp=pl.lit(T0))}, f"impressions: column 'timestamp': expected microseconds since 1970 UTC, or times with a zone; found {T0}. Convert them."),
+        ({"impressions": changed(timestamp=pl.lit(1.5))}, "impressions: column 'timestamp': expected microseconds since 1970 UTC, or times with a zone; found 1.5 in row 1 (6 such rows). Mend or remove these rows."),
         ({"impressions": changed(clicked=pl.lit("perhaps"))}, "impressions: column 'clicked': expected Boolean values; found 'perhaps' in row 1 (6 such rows). Mend or remove these rows."),
         ({"impressions": changed(clicked=pl.when(FIRST).then(2).otherwise(1))}, "impressions: column 'clicked': expected Boolean values; found 2 in row 1 (1 such rows). Mend or remove these rows."),
         ({"impressions": changed(user_id=pl.when(~FIRST).then("user_id"))}, "impressions: column 'user_id': expected String values; found None in row 1 (1 such rows). Mend or remove these rows."),
@@ -188,6 +188,41 @@ def test_wrong_tables_are_refused_before_anything_is_written(tiny_log, tmp_path,
         build_store(tiny_log, tmp_path / "store", **given)
     assert str(caught.value) == message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00", "2023-11-14 22:13:20.000000 Z"],
+        [str(US), "2023-11-14T22:13:20+0000", "2023-11-14T22:13Z"],
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_text_files_may_hold_times_with_a_zone(tiny_log, tmp_path, times, suffix):
+    path = tmp_path / f"labels.{suffix}"
+    labels = pl.DataFrame({"user_id": ["ann", "bob", "cid"], "prediction_time": times, "value": [0.5, 1, 2]})
+    labels.write_csv(path, separator="\t" if suffix == "tsv" else ",")
+    found = build_store(tiny_log, tmp_path / "store", labels=path).table("labels")["prediction_time"]
+    assert [time // 60_000_000 for time in found] == [US // 60_000_000] * 3
+
+
+def test_text_times_without_a_zone_or_a_time_are_refused(tiny_log, tmp_path):
+    path = tmp_path / "labels.csv"
+    for odd in (
+        "2023-11-14T22:13:20",
+        "2023-11-14",
+        "2023-13-14T22:13:20Z",
+        "1889-11-14T22:13:20Z",
+        "soon",
+        '""',
+    ):
+        path.write_text(f"user_id,prediction_time,value\nann,2023-11-14T22:13:20Z,1\nbob,{odd},1\n")
+        with pytest.raises(DataError) as caught:
+            build_store(tiny_log, tmp_path / "store", labels=path)
+        shown = None if odd == '""' else odd
+        assert "expected microseconds since 1970 UTC, or times with a zone; found" in str(caught.value)
+        assert str(caught.value).split("found ")[1].startswith((repr(shown), "''"))
+    assert not (tmp_path / "store").exists()
 
 
 def test_files_that_are_none(tiny_log, tmp_path):

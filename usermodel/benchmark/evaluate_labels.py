@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.errors import MismatchError, MissingError
+from usermodel.errors import ConfigError, MismatchError, MissingError
 from usermodel.heads import io as heads
 from usermodel.metrics import classification
 from usermodel.metrics.intervals import intervals, words
@@ -63,6 +63,7 @@ def evaluate_head(
     store: SequenceStore | str | os.PathLike[str],
     *,
     part: Part = "test",
+    source: str | os.PathLike[str] | None = None,
     allow_modules: Sequence[str] = (),
 ) -> list[TaskResult]:
     """Score the head of a fine-tuned run on labels that it was not trained on.
@@ -71,31 +72,24 @@ def evaluate_head(
         run: A finished run of an objective with labels.
         store: The store it was trained on.
         part: ``test`` or ``valid``.
+        source: Where the file with the labels is now; None means where it was in training.
         allow_modules: Modules outside usermodel whose classes the run may name.
 
     Raises:
-        MissingError: The run has no head.
+        ConfigError: A file for labels that are not read from one.
+        MissingError: The run has no head, or no such file.
         MismatchError: Another store, or other labels in the file of the run: what is tested now may have been trained on.
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    if run.recipe.objective.task is None:
-        expected, do = (
-            "a run with a head",
-            "Make one with 'usermodel finetune', or name a --label for a probe.",
-        )
-        raise MissingError(str(run.path), expected=expected, found="one that was only pretrained", do=do)
-    trained = run.meta["store"]["content_hash"]
-    if store.content_hash != trained:
-        expected, found = f"the store of the run ({trained[:12]})", f"another one ({store.content_hash[:12]})"
-        do = "Evaluate on the store the run was trained on."
-        raise MismatchError(str(store.path), expected=expected, found=found, do=do)
+    _require_head(run, store)
     recipe, encoder = run.recipe, UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
     split = store.split(recipe.data.split)
     head = heads.load(Path(run.path) / "head")
-    examples = recipe.sampling.held_out(store, split, part, encoder.module.max_history)
-    answers = recipe.sampling.answers(store)
+    sampling = recipe.sampling if source is None else _moved(recipe.sampling, source)
+    examples = sampling.held_out(store, split, part, encoder.module.max_history)
+    answers = sampling.answers(store)
     if head.answers != answers or examples.fingerprint() != run.meta["labels"][part]:
         found = f"others, of {len(answers):,} answers"
         do = "Evaluate with the labels the run was trained with, and with no others among them."
@@ -108,6 +102,30 @@ def evaluate_head(
         return _classes(objective, encoder, store, examples, part)
     assert isinstance(objective, UserChoice)
     return _choices(objective, encoder, store, examples, part)
+
+
+def _require_head(run: Run, store: SequenceStore) -> None:
+    """Raise unless the run has a head, and was trained on this store."""
+    if run.recipe.objective.task is None:
+        expected, do = (
+            "a run with a head",
+            "Make one with 'usermodel finetune', or name a --label for a probe.",
+        )
+        raise MissingError(str(run.path), expected=expected, found="one that was only pretrained", do=do)
+    trained = run.meta["store"]["content_hash"]
+    if store.content_hash != trained:
+        expected, found = f"the store of the run ({trained[:12]})", f"another one ({store.content_hash[:12]})"
+        do = "Evaluate on the store the run was trained on."
+        raise MismatchError(str(store.path), expected=expected, found=found, do=do)
+
+
+def _moved(sampling: Any, source: str | os.PathLike[str]) -> Any:
+    """The sampling of a run with the file of labels at another place."""
+    if "file" not in type(sampling).model_fields:
+        found = type(sampling).__name__
+        do = "Leave it out."
+        raise ConfigError("--labels", expected="a run whose labels may lie in a file", found=found, do=do)
+    return sampling.override({"file": os.fspath(source)})
 
 
 def _tell_if_trained_on(run: Run | str | os.PathLike[str], label: str) -> None:

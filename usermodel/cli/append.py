@@ -84,6 +84,10 @@ def _append(store: Any, logs: list[str], out: Path | None, options: dict[str, An
     with common.progress("reading", "bytes") as update:
         log = read_events(logs, on_progress=common.with_rows(update), **options)
     new = store.append(log, out)
+    # The manifest counts the rows of all logs.
+    before = {"repeated_rows": 0} | store.meta
+    rows = {name: count - before["rows"].get(name, 0) for name, count in new.meta["rows"].items()}
+    common.say_rows(rows, new.meta["repeated_rows"] - before["repeated_rows"], options["bad_rows"])
     users, items, events = (
         new.n_users - store.n_users, new.n_items - store.n_items, new.n_events - store.n_events
     )  # fmt: skip

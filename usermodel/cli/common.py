@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,7 +41,7 @@ Out = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is already there.")]
 RowFormat = Annotated[
     Literal["table", "json", "csv", "parquet"] | None,
-    typer.Option(help="How to print or write. [default: a table; for -o by the suffix]", show_default=False),
+    typer.Option(help="How to print or write.", show_default="a table; for -o by the suffix"),
 ]
 RowsOut = Annotated[Path | None, typer.Option("--out", "-o", help="File to write instead of printing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
@@ -135,6 +135,25 @@ def plain_warnings() -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         yield
+
+
+def say_rows(rows: Mapping[str, int], repeated: int, bad_rows: str) -> None:
+    """Print what became of the rows of a log.
+
+    Args:
+        rows: Their counts: ``read`` is the sum of the others.
+        repeated: How many repeat another one exactly, dropped or not.
+        bad_rows: What was asked for with ``--bad-rows``: bad rows are quarantined only where they are kept.
+    """
+    names = {"quarantined": "dropped"} if bad_rows == "drop" else {}
+    parts = [
+        f"{names.get(name, name).replace('_', ' ')} {count:,}"
+        for name, count in rows.items()
+        if name != "read" and (count or name == "accepted")
+    ]
+    say(f"read {rows['read']:,} rows = {' + '.join(parts)}")
+    if kept := repeated - rows["duplicates"]:
+        say(f"{kept:,} rows repeat another one exactly; --duplicates drop leaves them out")
 
 
 def say_unknown(n_items: int, counts: Any) -> None:

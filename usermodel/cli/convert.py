@@ -27,15 +27,15 @@ def convert(
     heads: Annotated[
         int | None,
         typer.Option(
-            help="Attention heads of a SAS model, which its weights do not tell. [default: 2]",
-            show_default=False,
+            help="Attention heads of a SAS model, which its weights do not tell.",
+            show_default="2",
         ),
     ] = None,
     max_history: Annotated[
         int | None,
         typer.Option(
-            help="Length to which a GRU model pads, which its weights do not tell. [default: 50]",
-            show_default=False,
+            help="Length to which a GRU model pads, which its weights do not tell.",
+            show_default="50",
         ),
     ] = None,
     overwrite: common.Overwrite = False,

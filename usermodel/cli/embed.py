@@ -46,7 +46,7 @@ def embed(
     normalize: Annotated[bool, _what("Scale vectors to length 1.", "--normalize")] = False,
     format: Annotated[
         Literal["parquet", "npy", "safetensors"] | None,
-        typer.Option(help="Format inside a folder. [default: parquet]", show_default=False),
+        typer.Option(help="Format inside a folder.", show_default="parquet"),
     ] = None,
     dtype: Annotated[
         Literal["float32", "float16", "int8"],
@@ -111,7 +111,7 @@ def _open(source: str) -> Any:
     from usermodel.events.event_log import EventLog
     from usermodel.store.sequence_store import KIND, SequenceStore
 
-    if not (Path(source) / manifest.NAME).is_file():
+    if not source or not (Path(source) / manifest.NAME).is_file():
         return source
     kind = manifest.read(source).kind
     if kind == KIND:
@@ -137,7 +137,9 @@ def _tell(meta: dict[str, Any], n_unknown_items: int | None) -> None:
             f"skipped {meta['n_unknown']:,} of {meta['n_events']:,} events: the encoder does not know {what}"
         )
     if meta["n_cold"]:
-        common.say(f"{meta['n_cold']:,} users have no other events; their vectors are zeros")
+        which = "other events" if meta["n_unknown"] else "events"
+        when = "" if meta["as_of"] is None else " before that time"
+        common.say(f"{meta['n_cold']:,} users have no {which}{when}; their vectors are zeros")
     if loss := meta.get("loss"):
         mean = "" if loss["mean_cosine"] is None else f", in the mean {loss['mean_cosine']:.6f}"
         common.say(

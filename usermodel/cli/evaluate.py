@@ -38,13 +38,16 @@ def evaluate(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="user-attribute: Parquet or CSV with user_id and the columns of --label."),
+        typer.Option(
+            help="user-attribute: Parquet or CSV with user_id and the columns of --label; without --label, where the labels of "
+            "the run's head now are."
+        ),
     ] = None,
     part: Annotated[
         Literal["test", "valid"] | None,
         typer.Option(
-            help="Which targets of the run's split, or of the labels of its head. [default: test]",
-            show_default=False,
+            help="Which targets of the run's split, or of the labels of its head.",
+            show_default="test",
         ),
     ] = None,
     metrics: Annotated[
@@ -70,7 +73,7 @@ def evaluate(
     ] = None,
     interval: Annotated[
         Literal["bootstrap", "normal"] | None,
-        typer.Option(help="How 95 % intervals over users are made. [default: bootstrap]", show_default=False),
+        typer.Option(help="How 95 % intervals over users are made.", show_default="bootstrap"),
     ] = None,
     index: Annotated[
         Path | None,
@@ -141,9 +144,6 @@ def _require_effect(
             do = "Drop the option, or choose another task."
             raise ConfigError(option, expected=f"an option of --task {task}", found=str(value), do=do)
     label = of_attributes["--label"]
-    if label is None and of_attributes["--labels"] is not None:
-        do = "Name columns with --label."
-        raise ConfigError("--labels", expected="columns to probe for", found="no --label", do=do)
     if label is not None and not _names(label):
         do = "Name columns, or drop it to score the head of the run."
         raise ConfigError("--label", expected="a column at least", found=repr(label), do=do)
@@ -177,7 +177,7 @@ def _score_labels(
     if answered not in (None, task):
         do, found_task = f"Choose --task {answered}.", f"one for {answered}"
         raise ConfigError("--task", expected=f"a run with a head for {task}", found=found_task, do=do)
-    return evaluate_head(run, store, part=part, allow_modules=allowed)
+    return evaluate_head(run, store, part=part, source=labels, allow_modules=allowed)
 
 
 def _names(text: str) -> tuple[str, ...]:

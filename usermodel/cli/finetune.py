@@ -26,9 +26,8 @@ def finetune(
     column: Annotated[
         str | None,
         typer.Option(
-            help="Column with the labels: of the users table for user-attribute, of the labels table for user-choice. "
-            "[default: label, target]",
-            show_default=False,
+            help="Column with the labels: of the users table for user-attribute, of the labels table for user-choice.",
+            show_default="label, target",
         ),
     ] = None,
     labels: Annotated[
@@ -43,8 +42,8 @@ def finetune(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="What to run last: name, FILE.toml, FILE.json, or module:function. [default: that of the task]",
-            show_default=False,
+            help="What to run last: name, FILE.toml, FILE.json, or module:function.",
+            show_default="that of the task",
             callback=common.recipe_given,
         ),
     ] = None,
@@ -53,7 +52,7 @@ def finetune(
     resume: common.Resume = False,
     overwrite: common.Overwrite = False,
 ) -> None:
-    """Go on from a pretrained encoder with labels, and keep the head that answers. The new run holds all that is needed."""
+    """Go on from a pretrained encoder with labels, and keep the head that answers. The new run holds all but a file of --labels."""
     from usermodel.recipes.catalog import find, parse_assignments
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.training.finetune import after

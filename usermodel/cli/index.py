@@ -32,9 +32,7 @@ def index(
     ] = "auto",
     metric: Annotated[
         Literal["inner-product", "cosine"] | None,
-        typer.Option(
-            help="What a score is. [default: inner-product for items, cosine for users]", show_default=False
-        ),
+        typer.Option(help="What a score is.", show_default="inner-product for items, cosine for users"),
     ] = None,
     recall: Annotated[
         float, typer.Option(help="Share of the exact best ten that an approximate type is to find.")

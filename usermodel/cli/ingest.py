@@ -117,17 +117,7 @@ def _build(logs: list[str], out: Path, options: dict[str, Any], rest: dict[str, 
         log = read_events(logs, on_progress=common.with_rows(update), **options)
     with common.progress("building", "steps") as update:
         store = build_store(log, out, on_progress=update, **rest)
-    rows = store.meta["rows"]
-    parts = [
-        f"{name.replace('_', ' ')} {rows[name]:,}"
-        for name in rows
-        if name != "read" and (rows[name] or name == "accepted")
-    ]
-    common.say(f"read {rows['read']:,} rows = {' + '.join(parts)}")
-    if store.meta.get("repeated_rows"):
-        common.say(
-            f"{store.meta['repeated_rows']:,} rows repeat another one exactly; --duplicates drop leaves them out"
-        )
+    common.say_rows(store.meta["rows"], store.meta.get("repeated_rows", 0), options["bad_rows"])
     common.print_k_core(store.meta["k_core"]["rounds"])
     common.say(f"wrote {store.n_users:,} users, {store.n_items:,} items, {store.n_events:,} events to {out}")
     common.say(f"next: usermodel pretrain {out} -o RUN")

@@ -15,8 +15,8 @@ def pretrain(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Built-in name, FILE.toml, FILE.json, or module:function. [default: next-item]",
-            show_default=False,
+            help="Built-in name, FILE.toml, FILE.json, or module:function.",
+            show_default="next-item",
             callback=common.recipe_given,
         ),
     ] = None,

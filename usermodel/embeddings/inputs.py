@@ -53,7 +53,8 @@ def as_sequences(
         ConfigError: Options of reading for what is not read.
     """
     options = dict(reading or {})
-    if isinstance(source, str | os.PathLike) and (Path(source) / manifest.NAME).is_file():
+    # An empty path is not the working folder; whoever reads files refuses it.
+    if isinstance(source, str | os.PathLike) and source != "" and (Path(source) / manifest.NAME).is_file():
         source = _open(Path(source))
     read = isinstance(source, SequenceStore | EventLog | Mapping) or _is_history(source)
     if read and options:

@@ -26,7 +26,7 @@ from usermodel.encoders.encode import BATCH_EVENTS
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError, DataError
 from usermodel.events.vocabulary import Vocabulary
-from usermodel.schema import USER
+from usermodel.schema import PLAUSIBLE, USER
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.sequences import Sequences
 
@@ -214,7 +214,12 @@ class UserEncoder:
         for name, value in (("batch_events", batch_events), ("processes", processes)):
             if value < 1:
                 raise ConfigError(name, expected="a whole number from 1", found=f"{value}", do="Correct it.")
-        then = None if as_of is None else moment(as_of, sequences.time_kind)
+        # Histories given as pairs may count time in any way; then only the unit of their own times tells.
+        first = sequences.times[:1]
+        calendar = sequences.time_kind == "utc" and bool(
+            ((first >= PLAUSIBLE[0]) & (first <= PLAUSIBLE[1])).any()
+        )
+        then = None if as_of is None else moment(as_of, sequences.time_kind, calendar=calendar)
         return How(then, normalize, batch_events)
 
     def _rows(

@@ -11,7 +11,7 @@ import polars as pl
 from usermodel.errors import DataError
 from usermodel.events.columns import read_feature, read_ids
 from usermodel.events.piece import Piece
-from usermodel.events.rejects import Accounting, Reject
+from usermodel.events.rejects import NO_GOOD_ROW, Accounting, Reject
 from usermodel.events.spool import Spool
 from usermodel.events.times import Bad, TimeColumn, TimeUnit
 from usermodel.schema import ITEM, TIME, USER, ContextKind, IdType, feature_names, is_coded
@@ -136,8 +136,9 @@ class Mapper:
         self._end_file()
         self.accounting.settle()
         if not self.rows.height:
-            found = f"{self.accounting.read:,} rows, none of them good" if self.accounting.read else "no row"
-            raise DataError(self.where, expected="at least one event", found=found, do="Check the export.")
+            if self.accounting.quarantined:
+                raise self.accounting.error(NO_GOOD_ROW)
+            raise DataError(self.where, expected="at least one event", found="no row", do="Check the export.")
         frame = self.rows.finish()
         if self.columns.time is None:
             return frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).over(USER).alias(TIME))

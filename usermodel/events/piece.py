@@ -46,10 +46,12 @@ def numbered(file: str, frame: pl.DataFrame, first: int) -> Piece:
 
 def require_columns(wanted: list[str], names: list[str], where: str) -> None:
     """Raise `DataError` for the first column that is not there, naming the nearest, or for one that is there twice."""
-    for name in wanted:
+    for at, name in enumerate(wanted):
         if name not in names:
             found = f"the columns {shorten([repr(one) for one in names])}"
-            do = nearest(name, names) + " Name it with --user, --item, --time."
+            # The columns that every event has come first.
+            which = "Name it with --user, --item, --time." if at < 3 else "Correct the option that names it."
+            do = f"{nearest(name, names)} {which}"
             if len(names) == 1:
                 odd = next((one for one in (";", "\t", "|", ",") if one in names[0]), None)
                 do = f"Is the separator {odd!r}? Name it with --separator." if odd else do

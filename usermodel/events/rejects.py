@@ -24,6 +24,8 @@ BUDGET_ROWS: Final = 1_000
 #: Bad rows held in memory while the budget, which grows with the log, is not yet known.
 KEPT: Final = 100_000
 
+NO_GOOD_ROW: Final = "No row is good: look at format, separator, columns and --time-unit."
+
 #: What each code means, as printed in its message.
 EXPECTED: Final = {
     "D003": "text in UTF-8",
@@ -145,13 +147,19 @@ class Accounting:
         """Raise when there are bad rows and the policy does not allow them, or not that many."""
         if not self.quarantined:
             return
-        code = min(self.first, key=lambda code: (self.first[code].file, self.first[code].line))
-        first, count = self.first[code], self.counts[code]
+        if self.quarantined == self.read:
+            # To leave out bad rows is no way to go on where nothing is left.
+            raise self.error(NO_GOOD_ROW)
         if self.policy == "fail":
-            raise first.message(count, self.read, "Mend the row, or pass --bad-rows quarantine.")
+            raise self.error("Mend the row, or pass --bad-rows quarantine.")
         if self.quarantined > min(self.budget, len(self.rejects)):
             do = f"That is over the budget of {self.budget:,} bad rows: look at separator, columns and --time-unit."
-            raise first.message(count, self.read, do)
+            raise self.error(do)
+
+    def error(self, do: str) -> DataError:
+        """The error about the first bad row."""
+        code = min(self.first, key=lambda code: (self.first[code].file, self.first[code].line))
+        return self.first[code].message(self.counts[code], self.read, do)
 
     def facts(self) -> dict[str, int]:
         """Counts for a manifest."""

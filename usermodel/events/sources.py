@@ -129,7 +129,7 @@ def expand(source: str | Path | Sequence[str | Path]) -> list[LogFile]:
 
     Raises:
         MissingError: No such file or object.
-        DataError: A URL that cannot be read, or a file that is named twice.
+        DataError: A URL that cannot be read, an empty path, or a file that is named twice.
         StorageError: A store that does not answer, or gives no access.
     """
     found: list[LogFile] = []
@@ -153,6 +153,10 @@ def local_file(path: Path, root: Path | None = None) -> LogFile:
 
 
 def _of_path(one: str | Path) -> list[LogFile]:
+    if one == "":
+        # pathlib takes it for the working folder, which nobody has named: a variable of a script was empty.
+        do = "Name a file or a folder; the working folder is '.'."
+        raise DataError("source", expected="a path", found="''", do=do)
     path, root = Path(one), None
     matches = [path]
     if path.is_dir():

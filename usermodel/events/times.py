@@ -150,18 +150,24 @@ class TimeColumn:
             # Most rows of the first block that has any decide what the column is; the others are then the odd ones.
             self.is_number = 2 * int(numbers.is_not_null().sum()) >= filled
         if self.is_number:
-            bad = [empty, Bad(numbers.is_null() & ~empty.rows, "D012")]
+            mixed = Bad(
+                numbers.is_null() & values.str.contains(_ISO).fill_null(value=False),
+                "D012",
+                "text in a column of integers",
+            )
+            bad = [empty, mixed, Bad(numbers.is_null() & ~empty.rows, "D012")]
             return self._numbers(values, numbers, bad, place)
         parts = values.str.extract_groups(_ISO).struct.unnest()
         clock = (
             parts["date"] + "T" + parts["clock"].fill_null("00:00") + ":" + parts["second"].fill_null("00")
         )
         parsed = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+        mixed = Bad(numbers.is_not_null(), "D012", "an integer in a column of ISO-8601 text")
         unread = Bad(parsed.is_null() & ~empty.rows, "D012")
         parsed, far = _near(parsed)
         is_time = parsed.is_not_null()
         naive, zoned = is_time & parts["zone"].is_null(), is_time & parts["zone"].is_not_null()
-        bad = [empty, unread, far]
+        bad = [empty, mixed, unread, far]
         self._meet("zoned", zoned, place)
         sign = 1 - 2 * (parts["sign"] == "-").fill_null(value=False).cast(pl.Int64)
         hours, minutes = (parts[name].fill_null("0").cast(pl.Int64) for name in ("hours", "minutes"))

@@ -6,12 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from usermodel.errors import DataError, MissingError, nearest
 from usermodel.events.atomic_tables import SUFFIXES, read_atomic_table
-from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, PROPENSITY, TIME, USER, VALUE, IdType, TimeKind
+from usermodel.events.times import TimeColumn
+from usermodel.schema import (
+    CLICKED,
+    ITEM,
+    PLAUSIBLE,
+    PREDICTION_TIME,
+    PROPENSITY,
+    TIME,
+    USER,
+    VALUE,
+    IdType,
+    TimeKind,
+)
 
 USER_ROW: Final = "user_row"
 ITEM_INDEX: Final = "item_index"
@@ -36,8 +49,9 @@ _COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "users": {USER: None},
 }
 _TIMES: Final = (TIME, PREDICTION_TIME)
-#: 1990 to 2100 in microseconds: other units lie elsewhere.
-_PLAUSIBLE: Final = (631_152_000_000_000, 4_102_444_800_000_000)
+_EXPECTED_TIMES: Final = "microseconds since 1970 UTC, or times with a zone"
+#: How text ends that holds a clock time and its offset from UTC.
+_ZONED: Final = r":[0-9.,]+ ?(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 
 
 class SideTables(TypedDict, total=False):
@@ -153,6 +167,8 @@ def _cast(values: pl.Series, want: Any, where: str, *, optional: bool) -> pl.Ser
         source = source.str.to_lowercase().replace_strict(
             {"true": 1, "1": 1, "false": 0, "0": 0}, default=None
         )
+    if values.name in _TIMES and source.dtype == pl.String:
+        source = _microseconds(source)
     fits = {pl.Int64: source.dtype.is_integer() or source.dtype == pl.String}.get(want, True)
     cast = (
         source.cast(want, strict=False) if fits else pl.Series(values.name, [None] * len(values), dtype=want)
@@ -167,8 +183,19 @@ def _cast(values: pl.Series, want: Any, where: str, *, optional: bool) -> pl.Ser
     if bad.any():
         row = int(bad.arg_true()[0])
         found = f"{values[row]!r} in row {row + 1:,} ({int(bad.sum()):,} such rows)"
-        raise DataError(where, expected=f"{want} values", found=found, do="Mend or remove these rows.")
+        expected = _EXPECTED_TIMES if values.name in _TIMES else f"{want} values"
+        raise DataError(where, expected=expected, found=found, do="Mend or remove these rows.")
     return cast.alias(values.name)
+
+
+def _microseconds(values: pl.Series) -> pl.Series:
+    """Text of integers, or of times with a zone, as integers; null where it is neither."""
+    numbers = values.str.strip_chars().cast(pl.Int64, strict=False)
+    zoned = values.str.contains(_ZONED).fill_null(value=False)
+    if not zoned.any():
+        return numbers
+    times, _ = TimeColumn("").block(values.set(~zoned, None), "", np.arange(1, len(values) + 1))
+    return numbers.fill_null(times)
 
 
 def _check_rows(frame: pl.DataFrame, name: str, where: str, time_kind: TimeKind) -> None:
@@ -179,9 +206,8 @@ def _check_rows(frame: pl.DataFrame, name: str, where: str, time_kind: TimeKind)
         do = "Keep one row for each."
         raise DataError(where, expected=f"one row for each {column}", found=f"several for {twice!r}", do=do)
     for time in _TIMES:
-        if time_kind == "utc" and time in frame.columns and not frame[time].is_between(*_PLAUSIBLE).all():
-            value = frame[time].filter(~frame[time].is_between(*_PLAUSIBLE))[0]
-            expected = "microseconds since 1970 UTC"
+        if time_kind == "utc" and time in frame.columns and not frame[time].is_between(*PLAUSIBLE).all():
+            value = frame[time].filter(~frame[time].is_between(*PLAUSIBLE))[0]
             raise DataError(
-                f"{where}: column {time!r}", expected=expected, found=str(value), do="Convert them."
+                f"{where}: column {time!r}", expected=_EXPECTED_TIMES, found=str(value), do="Convert them."
             )
