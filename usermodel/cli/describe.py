@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from usermodel.cli import common
+from usermodel.cli.outputs import refuse_taken
 
 if TYPE_CHECKING:
     from usermodel.report.description import Description
@@ -78,7 +79,7 @@ def describe(
         do = "Name embeddings or a run, or drop --html."
         raise ConfigError("--html", expected="it beside embeddings or a run", found=f"a {kind}", do=do)
     if html is not None:
-        common.refuse_taken(html, overwrite)
+        refuse_taken(html, overwrite)
     found = look(path, None if store is None else SequenceStore.open(store, verify=True))
     if html is not None:
         _page(path, html, found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from usermodel.cli import common
+from usermodel.cli.outputs import refuse_taken
 
 if TYPE_CHECKING:
     from usermodel.metrics.groups import By
@@ -101,7 +102,7 @@ def evaluate(
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
     _require_effect(task, of_items, {"--label": label, "--labels": labels}, part)
     if json_out is not None:
-        common.refuse_taken(json_out, overwrite)
+        refuse_taken(json_out, overwrite)
     part = part or "test"
     if task != "next-item":
         opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
