@@ -26,13 +26,12 @@ def test_looking_up_agrees_with_sets(lists):
     assert inside.tolist() == [[item in one for item in every[0].tolist()] for one in sets]
 
 
-def test_all_entries_of_some_users(lists):
+def test_all_items_of_some_users(lists):
     found, sets = lists
     user = torch.tensor([4, 0, 6, 4])
-    row, item = found.entries(user)
-    wanted = [(place, one) for place, number in enumerate(user.tolist()) for one in sorted(sets[number])]
-    assert list(zip(row.tolist(), item.tolist(), strict=True)) == wanted
-    assert not len(found.entries(torch.tensor([0]))[0])
+    wanted = [[item in sets[number] for item in range(1, N_ITEMS + 1)] for number in user.tolist()]
+    assert found.among(user, N_ITEMS).tolist() == wanted
+    assert not UserLists.empty(3, 4).among(torch.arange(3), N_ITEMS).any()
 
 
 def test_checkpoints_hold_only_lists_that_are_learned(lists):

@@ -88,7 +88,7 @@ def test_only_the_vectors_of_what_takes_part_are_asked_for():
 
     sampler = WithoutFalseNegatives(EveryItem(shared=True), 1_000_000, similarity=0.5)
     drawn = sampler.sample(torch.tensor([2, 3]), DrawContext(torch.zeros(2, 4), items), n=4)
-    assert [index.tolist() for index in asked] == [[1, 2, 3, 4]]
+    assert [index.tolist() for index in asked] == [[2, 3], [1, 2, 3, 4] * 2]
     assert drawn.weight.tolist() == [[1, 0, 1, 1], [1, 1, 0, 1]]
 
 

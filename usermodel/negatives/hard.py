@@ -172,8 +172,7 @@ class Hard(NegativeSampler):
     def _others(self, everything: Tensor, user: Tensor | None) -> Tensor:
         """Scores in which what the users have taken comes last; changed in place."""
         if self.seen is not None and user is not None:
-            row, item = self.seen.entries(user)
-            everything[row, item - 1] = -torch.inf
+            everything.masked_fill_(self.seen.among(user, self.n_items), -torch.inf)
         return everything
 
     @torch.no_grad()

@@ -73,15 +73,14 @@ class UserLists(nn.Module):
         end = (self.start + self.count)[user][:, None]
         return (low < end) & (self.items[low.clamp(max=last)] == ids)
 
-    def entries(
-        self, user: Int64[Tensor, " events"]
-    ) -> tuple[Int64[Tensor, " entries"], Int64[Tensor, " entries"]]:
-        """All items in the lists of some events' users: the position of the event, and the item."""
-        count = self.count[user]
-        row = torch.repeat_interleave(torch.arange(len(user), device=user.device), count)
-        first = torch.cumsum(count, 0) - count
-        place = torch.arange(len(row), device=user.device) - (first - self.start[user])[row]
-        return row, self.items[place].long()
+    def among(self, user: Int64[Tensor, " events"], n_items: int) -> Bool[Tensor, "events n_items"]:
+        """Which of all items, 1 to ``n_items``, are in the list of each event's user."""
+        place = torch.arange(self.longest, device=user.device)
+        inside = place < self.count[user][:, None]
+        items = self.items[(self.start[user][:, None] + place).clamp(max=len(self.items) - 1)].long()
+        found = torch.zeros(len(user), n_items + 1, dtype=torch.bool, device=user.device)
+        # Places behind the end of a list go to column 0, which no item has.
+        return found.scatter_(1, torch.where(inside, items, 0), value=True)[:, 1:]
 
     def mixed(
         self,

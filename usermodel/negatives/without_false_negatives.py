@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int64
 from pydantic import Field, SerializeAsAny, model_validator
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity
 
 from usermodel.ann.kmeans import kmeans
 from usermodel.events.splits import Split
@@ -157,10 +157,10 @@ def _alike(
 ) -> Bool[Tensor, "events n"]:
     """Whether the cosine of each draw and its target is above ``most``; a zero vector is like nothing."""
     # The vectors of what takes part, not of the whole catalogue.
-    known, place = torch.unique(torch.cat([positives, ids.flatten()]), return_inverse=True)
-    vectors = normalize(context.item_vectors(known).float(), dim=1)
-    positives, ids = place[: len(positives)], place[len(positives) :].view_as(ids)
-    step = max(1, NUMBERS // max(ids.shape[1] * vectors.shape[1], 1))
-    parts = zip(torch.split(positives, step), torch.split(ids, step), strict=True)
-    cosines = [(vectors[some] * vectors[target][:, None]).sum(2) for target, some in parts]
+    target = context.item_vectors(positives).float()
+    step = max(1, NUMBERS // max(ids.shape[1] * target.shape[1], 1))
+    cosines = []
+    for some, own in zip(torch.split(ids, step), torch.split(target, step), strict=True):
+        vectors = context.item_vectors(some.flatten()).float().view(*some.shape, own.shape[1])
+        cosines.append(cosine_similarity(vectors, own[:, None], dim=2, eps=1e-12))
     return torch.cat(cosines) > most
