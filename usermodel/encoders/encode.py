@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import DataError, IntegrityError
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequences import Sequences
+
+T = TypeVar("T")
 
 #: Events a batch: large enough for the matrix products.
 BATCH_EVENTS: Final = 8192
@@ -65,8 +67,7 @@ def encode(
             on_progress(done, len(examples))
 
     with _evaluating(encoder):
-        with torch.inference_mode():
-            users = encoder.users_of_many(int(lengths.sum()))
+        users = _prepared(encoder, int(lengths.sum()), device)
         work = partial(_fill, out, users, (store, examples), encoder.n_items, device)
         _each_batch(work, lengths, batch_events, device, tell)
     return out
@@ -111,6 +112,18 @@ def _evaluating(encoder: EncoderModule) -> Iterator[None]:
         encoder.train(was_training)
 
 
+def _prepared(encoder: EncoderModule, n_events: int, device: torch.device) -> Callable[[JaggedBatch], Tensor]:
+    """What the encoder prepares for all batches; on a processor by one thread, as these: several would round otherwise."""
+    found: list[Callable[[JaggedBatch], Tensor]] = []
+
+    def prepare(n: int) -> None:
+        with torch.inference_mode():
+            found.append(encoder.users_of_many(n))
+
+    (on_cores if device.type == "cpu" else _in_turn)(prepare, [n_events])
+    return found[0]
+
+
 def _each_batch(
     work: Callable[[ndarray], None],
     lengths: Int64[ndarray, " n"],
@@ -126,7 +139,7 @@ def _each_batch(
 
 
 def _in_turn(
-    work: Callable[[ndarray], None], pieces: Sequence[ndarray], on_done: Callable[[ndarray], None]
+    work: Callable[[T], None], pieces: Sequence[T], on_done: Callable[[T], None] = lambda _: None
 ) -> None:
     """As `on_cores`, one after the other: a device has cores of its own."""
     for piece in pieces:
