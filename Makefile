@@ -72,8 +72,8 @@ proof-intents-ml-1m: $(VENV)/.installed
 	$(QUALITY) --data ml-1m --set encoder.max_history=200 --set encoder.dropout=0.1 --set training.ema=0.998 --at-once 2 \
 	  --out benchmarks/results/next_item_ml_1m_no_intents.json
 
-# A row of Beauty for each relative of the intents; 10 to 40 minutes a seed, and a stopped command goes on. The published patience of
-# coserec and iclrec is 40 epochs.
+# A row of Beauty for each relative of the intents; minutes a seed, duorec more than an hour; a stopped command goes on. The published
+# patience of coserec and iclrec is 40 epochs.
 FAMILY = $(QUALITY) --data beauty --recipe $(1) --out benchmarks/results/next_item_beauty_$(1).json
 proof-family: $(VENV)/.installed
 	$(call FAMILY,bert4rec)
@@ -108,7 +108,7 @@ proof-log-q: $(VENV)/.installed
 bench-negatives: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed/negatives.py --json benchmarks/results/negatives.json
 
-# The same encoder with several losses and negatives, on Beauty; an hour on an idle machine. A stopped command goes on.
+# The same encoder with several losses and negatives, on Beauty; hours. A stopped command goes on.
 proof-which-negatives: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/which_negatives.py --out benchmarks/results/which_negatives_beauty.json
 

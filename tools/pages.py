@@ -1,4 +1,4 @@
-"""Tables of pages in docs/ from committed results; each between comments such as ``<!-- beauty -->`` and ``<!-- /beauty -->``."""
+"""Tables of pages in docs/ from committed results; each between comments such as ``<!-- ablations -->`` and ``<!-- /ablations -->``."""
 
 from __future__ import annotations
 
@@ -9,19 +9,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-def negatives_beauty() -> str:
-    """Losses and samplers with one encoder on Beauty."""
-    found = _read("which_negatives_beauty")
-    columns = "| loss, negatives | NDCG@10 | minus softmax | arp@10 | popularity bias@10 | coverage@10 | epochs | s an epoch |"
-    rows = [
-        f"| {variant} | {_mean(row['ndcg@10'], 4)} | {_mean(row['ndcg@10'].get('minus softmax'), 4, sign='+')} "
-        f"| {_mean(row['arp@10'], 0)} | {_mean(row['popularity_bias@10'], 2)} | {_mean(row['coverage@10'], 2)} "
-        f"| {' / '.join(map(str, row['epochs']))} | {row['seconds_per_epoch']:.1f} |"
-        for variant, row in found["scores"].items()
-    ]
-    return "\n".join([columns, "|---" * 8 + "|", *rows])
 
 
 def adaptssr_minus_others() -> str:

@@ -141,7 +141,7 @@ def _next_item() -> str:
     """A row per data set and recipe."""
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("next_item_*.json"))]
     head = f"**Next item**, test split ({found[0]['protocol']}, full ranking, seen items excluded): mean ± 95 % interval over seeds, and wall seconds "
-    head += f"of a whole `pretrain`, validation included, which alone ends it ({found[0]['hardware']}). Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`, `make proof-intents-ml-1m`, `make proof-intents-ablations`, `make proof-family`."
+    head += "of a whole `pretrain`, validation included, which alone ends it. Seeds of one thread each ran beside other work. Commands: `make proof-beauty`, `make proof-ml-1m`, `make proof-intents`, `make proof-intents-ml-1m`, `make proof-intents-ablations`, `make proof-family`."
     names = " | ".join(["data", "recipe", "seeds", *METRICS, "seconds a seed"])
     rows = [_row(one) for one in found]
     table = "\n".join([head, "", f"| {names} |", "|---" * (len(METRICS) + 4) + "|", *rows])
@@ -171,7 +171,10 @@ def _row(result: dict[str, Any]) -> str:
         half = f" ± {value['ci95']:.4f}" if value["ci95"] is not None else ""
         cells.append(f"{value['mean']:.4f}{half}")
     seconds = result["pretrain_seconds"]
-    spent = " / ".join(f"{one:.0f}" for one in seconds) + _note(result)
+    threads = re.search(r"\d+ threads", result["hardware"])
+    assert threads, "the hardware says how many threads"
+    said = _note(result) or f", {threads[0].replace('1 threads', 'one thread')}"
+    spent = " / ".join(f"{one:.0f}" for one in seconds) + said
     return f"| {result['data']} | {_recipe(result)} | {result['seeds']} | {' | '.join(cells)} | {spent} |"
 
 
