@@ -16,17 +16,39 @@ from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
 from usermodel.events.readers import read_events
 from usermodel.events.splits import LeaveLastOutConfig
+from usermodel.negatives.hard import HardConfig
 from usermodel.negatives.mixed import Mixed
+from usermodel.negatives.popularity import PopularityConfig
 from usermodel.negatives.protocol import DrawContext, KnownLaw, NegativesConfig
+from usermodel.negatives.uniform import UniformConfig
 from usermodel.store.build import build_store
 
 N_ITEMS, N_EVENTS, N_DRAWS, SEEDS = 12, 40, 2_000, range(10)
 #: Arguments without a default, by the name of the configuration.
 EXAMPLES: dict[str, dict[str, object]] = {}
+#: Settings beside the default that draw by another law, by the name of the configuration.
+OTHERS: dict[str, list[dict[str, object]]] = {
+    "CachedHardConfig": [{"size": 3, "uniform": 0.2}],
+    "CategoryConfig": [{"share": 0.9}],
+    "DenoisedConfig": [{"hard.candidates": 3, "hard.unseen": True, "min_weight": 0.5}],
+    "HardConfig": [{"candidates": 5, "top": 3}, {"candidates": 5, "top": 5, "unseen": True}],
+    "MixedConfig": [
+        {"shares": (0.2, 0.8)},
+        {"parts": (PopularityConfig(shared=False), UniformConfig(shared=False)), "shares": (0.7, 0.3)},
+    ],
+    "PopularityConfig": [{"alpha": 0.0}, {"alpha": 1.0}, {"alpha": 0.5, "shared": False}],
+    "ShownConfig": [{"uniform": 0.1}],
+    "UnseenConfig": [{"alpha": 1.0}],
+    "WithoutFalseNegativesConfig": [
+        {"source": PopularityConfig(shared=False), "seen": True},
+        {"intents": 3, "similarity": None},
+        {"source": HardConfig(candidates=3), "similarity": 0.5},
+    ],
+}
 
 
 def discover() -> list[NegativesConfig]:
-    """Every configuration in `usermodel.negatives`, once as it is and once with each switch turned."""
+    """Every configuration in `usermodel.negatives`: as it is, with each switch turned, and with `OTHERS`."""
     found = []
     for info in pkgutil.iter_modules(usermodel.negatives.__path__, "usermodel.negatives."):
         module = importlib.import_module(info.name)
@@ -38,6 +60,7 @@ def discover() -> list[NegativesConfig]:
                 found.append(plain)
                 switches = [name for name, field in kind.model_fields.items() if field.annotation is bool]
                 found += [plain.override({name: not getattr(plain, name)}) for name in switches]
+                found += [plain.override(other) for other in OTHERS.get(kind.__name__, [])]
     return found
 
 
@@ -113,6 +136,10 @@ def draw(store, law):
 
 def test_the_walk_finds_both_kinds_of_uniform():
     assert sum(type(config).__name__ == "UniformConfig" for config in discover()) == 2
+
+
+def test_other_settings_are_of_configurations_that_exist():
+    assert OTHERS.keys() <= {type(config).__name__ for config in discover()}
 
 
 @every_sampler
