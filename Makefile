@@ -7,7 +7,8 @@ export OMP_NUM_THREADS ?= 2
 LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-family \
   proof-intents-ablations proof-user-attribute proof-which-negatives \
   proof-log-q proof-denoised proof-gowalla proof-item-self-supervision \
-  proof-nbpo proof-relevance proof-metric-learning bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
+  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth \
+  bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
   bench-objectives bench-negatives bench-propagation gpu-proof
 .PHONY: demo test check format proof-demo readme peers clean help $(LONG)
 
@@ -138,6 +139,14 @@ proof-relevance: $(VENV)/.installed
 
 proof-metric-learning: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/metric_learning.py --out benchmarks/results/metric_learning.json
+
+# Articles that nobody has taken yet, recommended by their tags; 15 minutes. A stopped command goes on.
+proof-new-items: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/new_items.py --out benchmarks/results/new_items.json
+
+# LightGCN with 0, 1 and 3 layers on Last.fm; 15 minutes. A stopped command goes on.
+proof-propagation-depth: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality/propagation_depth.py --out benchmarks/results/propagation_depth.json
 
 # Seconds of an epoch with each recipe; 10 minutes.
 bench-objectives: $(VENV)/.installed

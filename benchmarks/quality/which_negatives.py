@@ -45,7 +45,8 @@ METRICS = ("ndcg@10", "hit@10", "arp@10", "popularity_bias@10", "coverage@10")
 SHARED, OWN = 256, 16
 SETTINGS = {"training.max_epochs": 60}
 FULL = "softmax"
-
+#: The sampled softmax in which every draw counts once.
+WITHOUT = ", without log q"
 
 #: The loss, how many negatives, and their sampler; None where the loss draws none.
 VARIANTS: dict[str, tuple[str, int, NegativesConfig | None]] = {
@@ -53,6 +54,7 @@ VARIANTS: dict[str, tuple[str, int, NegativesConfig | None]] = {
     "sampled softmax, uniform": ("sampled-softmax", SHARED, UniformConfig()),
     "sampled softmax, popularity": ("sampled-softmax", SHARED, PopularityConfig()),
     "sampled softmax, in-batch": ("sampled-softmax", SHARED, InBatchConfig()),
+    f"sampled softmax, in-batch{WITHOUT}": ("sampled-softmax", SHARED, InBatchConfig()),
     "sampled softmax, in-batch and uniform": ("sampled-softmax", SHARED, MixedConfig()),
     "gbce, uniform": ("gbce", SHARED, UniformConfig()),
     "bce, uniform": ("bce", OWN, UniformConfig(shared=False)),
@@ -72,6 +74,8 @@ def recipe(variant: str) -> Recipe:
     own: dict[str, Any] = {"objective.loss": loss}
     if negatives is not None:
         own |= {"objective.n_negatives": n, "negatives": negatives}
+    if variant.endswith(WITHOUT):
+        own["objective.log_q"] = False
     return find("next-item-fast").override(own | SETTINGS)
 
 

@@ -81,6 +81,22 @@ def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.parametrize("ids", [SHARED, OWN], ids=["shared", "own"])
+def test_without_log_q_every_draw_counts_once(encoder, make_batch, ids):
+    """The plain in-batch softmax: cross-entropy of the target among itself and the draws that are not the target."""
+    sampler, batch = Fixed(ids), make_batch(*HISTORIES)
+    config = NextItemConfig(loss="sampled-softmax", n_negatives=ids.shape[-1], log_q=False)
+    output = config.build(encoder, sampler)(encoder, batch)
+    inputs, target = batch.shifted()
+    logits = encoder(inputs).events @ encoder.items.weight.T
+    rows = ids.expand(len(target), -1)
+    wanted = []
+    for row, own, drawn in zip(logits, target, rows, strict=True):
+        others = drawn[drawn != own]
+        wanted.append(torch.logsumexp(torch.cat([row[own][None], row[others]]), 0) - row[own])
+    torch.testing.assert_close(output.loss, torch.stack(wanted).mean())
+
+
 def test_gbce_is_calibrated_to_the_draws_there_are(encoder, make_batch):
     """Asked for 100, a sampler gives 4: beta is that of 4."""
     sampler, batch = Fixed(SHARED), make_batch(*HISTORIES)
@@ -174,6 +190,13 @@ def test_auto_is_exact_up_to_a_size_and_sampled_above(encoder, monkeypatch):
             (
                 "objective: expected calibration only with loss=gbce, got loss=bce; "
                 "found {'loss': 'bce', 'calibration': 0.5}. Change the value."
+            ),
+        ),
+        (
+            {"loss": "bce", "log_q": False},
+            (
+                "objective: expected log_q=false only with loss=sampled-softmax, got loss=bce; "
+                "found {'loss': 'bce', 'log_q': False}. Change the value."
             ),
         ),
     ],

@@ -1,6 +1,7 @@
 """Collaborative metric learning: users and items as points of one ball; who is near is recommended (Hsieh et al., WWW 2017).
 
-Deviations: no term of item features; the penalty on covariance is of squares, see `usermodel.losses.metric_hinge`.
+Item features pull items towards `usermodel.baselines.item_feature_map.ItemFeatureMap`. Deviation: the penalty on covariance is of
+squares, see `usermodel.losses.metric_hinge`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from usermodel.baselines.factors import FactorModel, Geometry, PairBatch, PairLoss
+from usermodel.baselines.item_feature_map import ItemFeatureMap
 from usermodel.losses.metric_hinge import covariance_penalty, metric_hinge
 
 
@@ -64,7 +66,7 @@ class MetricLearning(FactorModel):
 
 
 class MetricHinge(PairLoss):
-    """`usermodel.losses.metric_hinge.metric_hinge` of pairs, and the penalty on covariance of their vectors.
+    """`metric_hinge` of pairs, the penalty on covariance of their vectors, and the pull of item features.
 
     Draws of weight 0 are no impostors; other weights are not for a minimum, and change nothing.
 
@@ -73,16 +75,26 @@ class MetricHinge(PairLoss):
         n_negatives: Items to draw, of which the nearest counts.
         margin: In squared distance.
         covariance: Weight of `covariance_penalty` of the vectors that take part in a batch.
+        features: Says where items should lie; trained along. None for items of which nothing is known but who took them.
+        pull: Weight of the squared distance of an item to its place by features, mean over pairs (section 3.3).
     """
 
     geometry: ClassVar[Geometry] = "distance"
 
     def __init__(
-        self, n_items: int, *, n_negatives: int = 20, margin: float = 1.5, covariance: float = 0.0
+        self,
+        n_items: int,
+        *,
+        n_negatives: int = 20,
+        margin: float = 1.5,
+        covariance: float = 0.0,
+        features: ItemFeatureMap | None = None,
+        pull: float = 1.0,
     ) -> None:
         super().__init__()
         self.n_items, self.n_negatives = n_items, n_negatives
         self.margin, self.covariance = margin, covariance
+        self.features, self.pull = features, pull
 
     def forward(self, batch: PairBatch) -> Float[Tensor, ""]:
         """See `PairLoss`."""
@@ -96,4 +108,6 @@ class MetricHinge(PairLoss):
         loss = metric_hinge(positive, negative, hit, n_items=self.n_items, margin=self.margin)
         if self.covariance:
             loss = loss + self.covariance * covariance_penalty(torch.cat([batch.users, batch.items]))
+        if self.features is not None:
+            loss = loss + self.pull * self.features.distance(batch.item, batch.items[batch.item_row])
         return loss

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn.functional import embedding_bag
 
 
 @dataclass(frozen=True)
@@ -86,5 +87,6 @@ class _Column(nn.Module):
         if value_dropout and own.shape[1] > 1:
             several = (own != 0).sum(1, keepdim=True) > 1
             own = own * ~((torch.rand(own.shape, device=own.device) < value_dropout) & several)
-        total: Tensor = self.weights(own.long()).sum(1)
+        # Never [n, width, dim] in memory; 0 is no category, and adds nothing.
+        total = embedding_bag(own.long(), self.weights.weight, mode="sum", padding_idx=0)
         return total / (own != 0).sum(1).clamp(min=1)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, Literal
 
 import torch
@@ -42,6 +43,7 @@ class ItemLoss(nn.Module):
         negatives: Needed unless the loss is the full softmax.
         n_negatives: Draws; None means `N_NEGATIVES`.
         calibration: ``t`` of gBCE; None means `CALIBRATION`.
+        log_q: Whether the sampled softmax divides each draw by its probability; without, each counts once.
 
     Raises:
         ConfigError: A sampler is missing, or a number of negatives is given to a loss that draws none.
@@ -55,6 +57,7 @@ class ItemLoss(nn.Module):
         *,
         n_negatives: int | None = None,
         calibration: float | None = None,
+        log_q: bool = True,
     ) -> None:
         super().__init__()
         self.name = resolve(loss, n_items)
@@ -62,6 +65,7 @@ class ItemLoss(nn.Module):
         _require_sense(loss, self.name, n_items, negatives, n_negatives)
         self.negatives = None if self.name == "softmax" else negatives
         self.calibration = CALIBRATION if calibration is None else calibration
+        self.log_q = log_q
 
     def facts(self) -> dict[str, object]:
         """What is computed, for the run's manifest."""
@@ -82,7 +86,7 @@ class ItemLoss(nn.Module):
         """Mean loss of event vectors and their targets, item indices; ``user`` is for samplers that look at it."""
         if self.negatives is None:
             return full_softmax(events, encoder.item_vectors(), target - 1)
-        corrected = self.name in {"sampled-softmax", "warp"}
+        corrected = self.name == "warp" or (self.name == "sampled-softmax" and self.log_q)
         context = DrawContext.of(encoder, events, user)
         drawn = self.negatives.sample(target, context, n=self.n, log_q=corrected)
         # Only the rows that take part, unless that is most of the table anyway.
@@ -106,10 +110,15 @@ class ItemLoss(nn.Module):
             n = ids.shape[-1]
             beta = gbce_beta(n, self.n_items, self.calibration) if self.name == "gbce" else 1.0
             return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=beta)
-        assert drawn.log_q is not None
         if self.name == "warp":
+            assert drawn.log_q is not None
             return warp(events, items, target, ids, drawn.log_q, drawn.weight, n_items=self.n_items)
-        return sampled_softmax(events, items, target, ids, drawn.log_q, drawn.weight)
+        # With probabilities of 1 / n the n draws count once each.
+        log_q = events.new_full(ids.shape, -math.log(max(ids.shape[-1], 1)))
+        if self.log_q:
+            assert drawn.log_q is not None
+            log_q = drawn.log_q
+        return sampled_softmax(events, items, target, ids, log_q, drawn.weight)
 
 
 def _require_sense(

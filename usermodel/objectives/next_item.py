@@ -23,11 +23,14 @@ class NextItemConfig(ObjectiveConfig):
         n_negatives: Draws, per event or shared, as the ``negatives`` group says; None means 256. Shared ones are drawn
             once for each part of a batch: see ``devices`` and ``accumulate`` of `TrainingConfig`.
         calibration: ``t`` of ``gbce``, 0 to 1; None means 0.75.
+        log_q: Whether ``sampled-softmax`` divides each draw by its probability. Without, each counts once, as in the plain
+            in-batch softmax, and items that are drawn often are recommended less.
     """
 
     loss: LossName = "auto"
     n_negatives: int | None = Field(default=None, ge=1)
     calibration: float | None = Field(default=None, ge=0, le=1)
+    log_q: bool = True
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> NextItemConfig:
@@ -35,6 +38,8 @@ class NextItemConfig(ObjectiveConfig):
             raise ValueError("n_negatives only with a loss that draws negatives, got loss=softmax")
         if self.loss != "gbce" and self.calibration is not None:
             raise ValueError(f"calibration only with loss=gbce, got loss={self.loss}")
+        if self.loss != "sampled-softmax" and not self.log_q:
+            raise ValueError(f"log_q=false only with loss=sampled-softmax, got loss={self.loss}")
         return self
 
     def draws_negatives(self, n_items: int) -> bool:
@@ -57,7 +62,7 @@ class NextItemConfig(ObjectiveConfig):
             ConfigError: The loss needs a sampler.
         """
         n, t = self.n_negatives, self.calibration
-        return ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t)
+        return ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t, log_q=self.log_q)
 
 
 def require_causal(encoder: EncoderModule) -> None:
