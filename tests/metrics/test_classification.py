@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
-from usermodel.metrics.classification import DEFINITIONS, Estimate, auc, macro_f1, measure
+from usermodel.metrics.classification import DEFINITIONS, auc, macro_f1, measure
+from usermodel.metrics.estimate import Estimate
 
 
 def scores(n, n_classes, seed=0, *, ties=False, signal=1.0):

@@ -1,19 +1,18 @@
 """How good guesses of classes are, with intervals over the rows: accuracy, macro-F1, AUC, log loss.
 
-Each metric comes with what every row contributes to it to first order (its influence), of which the 95 % interval is made by
-the delta method: 1.96 standard errors of the mean influence. For AUC that is the variance of DeLong et al. (Biometrics 1988).
+Intervals are those of `usermodel.metrics.estimate`. For AUC that is the variance of DeLong et al. (Biometrics 1988).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
-from scipy.special import ndtri
 from scipy.stats import rankdata
+
+from usermodel.metrics.estimate import Estimate, mean_of
 
 #: Below every probability whose logarithm is taken.
 _LEAST: Final = 1e-15
@@ -27,27 +26,6 @@ DEFINITIONS: Final = {
 }
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A metric and what each row contributes to it.
-
-    Attributes:
-        value: The metric.
-        influence: For each row, how the metric changes with its weight, times the number of rows; mean 0.
-    """
-
-    value: float
-    influence: Float64[ndarray, " n"]
-
-    def interval(self) -> tuple[float, float] | tuple[None, None]:
-        """95 %, over rows; None of one row."""
-        n = len(self.influence)
-        if n < 2:
-            return None, None
-        half = float(ndtri(0.975) * self.influence.std(ddof=1) / n**0.5)
-        return self.value - half, self.value + half
-
-
 def measure(probability: Float64[ndarray, "n classes"], truth: Int64[ndarray, " n"]) -> dict[str, Estimate]:
     """All metrics of `DEFINITIONS`, in that order.
 
@@ -57,10 +35,10 @@ def measure(probability: Float64[ndarray, "n classes"], truth: Int64[ndarray, " 
     """
     guess: ndarray = probability.argmax(1)
     return {
-        "accuracy": _mean((guess == truth).astype(np.float64)),
+        "accuracy": mean_of((guess == truth).astype(np.float64)),
         "macro_f1": macro_f1(guess, truth, probability.shape[1]),
         "auc": auc(probability, truth),
-        "log_loss": _mean(-np.log(np.maximum(probability[np.arange(len(truth)), truth], _LEAST))),
+        "log_loss": mean_of(-np.log(np.maximum(probability[np.arange(len(truth)), truth], _LEAST))),
     }
 
 
@@ -104,8 +82,3 @@ def _binary_auc(score: Float64[ndarray, " n"], positive: Bool[ndarray, " n"]) ->
     value = float(placement[positive].mean())
     share = np.where(positive, n_positive / n, n_negative / n)
     return Estimate(value, (placement - value) / share)
-
-
-def _mean(values: Float64[ndarray, " n"]) -> Estimate:
-    value = float(values.mean())
-    return Estimate(value, values - value)

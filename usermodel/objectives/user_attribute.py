@@ -11,6 +11,7 @@ from usermodel.encoders.encode import encode
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.heads.user_head import UserHead
 from usermodel.metrics import classification
+from usermodel.metrics.estimate import Estimate
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
 from usermodel.objectives.user_vectors import user_vectors
 from usermodel.sampling.protocol import Examples
@@ -73,7 +74,7 @@ class UserAttribute(Objective):
 
     def estimates(
         self, encoder: EncoderModule, store: SequenceStore, examples: Examples
-    ) -> dict[str, classification.Estimate]:
+    ) -> dict[str, Estimate]:
         """All metrics of `usermodel.metrics.classification`, with what every user contributes."""
         assert examples.label is not None
         vectors = torch.from_numpy(encode(encoder, store, examples))
