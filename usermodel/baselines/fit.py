@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from usermodel.baselines.factors import FactorModel, PairLoss
 from usermodel.baselines.interactions import Interactions
@@ -20,6 +18,7 @@ from usermodel.baselines.pair_steps import PairSteps, optimiser_of
 from usermodel.config import Config
 from usermodel.errors import ConfigError, DataError
 from usermodel.negatives.protocol import NegativeSampler
+from usermodel.training.best_weights import BestWeights
 
 #: Higher is better.
 Validate = Callable[[FactorModel], float]
@@ -134,7 +133,8 @@ def fit(
     user, item = (torch.from_numpy(part).to(device) for part in (pairs.user, pairs.item))
     known = user * pairs.n_items + item - 1 if config.known_negatives == "leave-out" else None
     steps = PairSteps(BatchMaker(model, loss, sampler, known), optimiser, config, user, item)
-    fitted, best = Fitted(), _Best(model, loss, validate)
+    ask = None if validate is None else partial(validate, model)
+    fitted, best = Fitted(), BestWeights((model, loss), ask)
     try:
         _epochs(steps, pairs, config, fitted, best, on_epoch)
     finally:
@@ -150,7 +150,7 @@ def _epochs(
     pairs: Interactions,
     config: FitConfig,
     fitted: Fitted,
-    best: _Best,
+    best: BestWeights,
     on_epoch: Callable[[EpochReport], None] | None,
 ) -> None:
     """Train until the epochs or the patience are over; reports are added to ``fitted``."""
@@ -165,36 +165,6 @@ def _epochs(
             on_epoch(fitted.epochs[-1])
         if config.patience is not None and best.waited >= config.patience:
             break
-
-
-@dataclass
-class _Best:
-    """The weights of the best validation so far, those of the loss among them."""
-
-    model: FactorModel
-    loss: PairLoss
-    validate: Validate | None
-    value: float = -math.inf
-    epoch: int = 0
-    waited: int = 0
-    weights: list[dict[str, Tensor]] = field(default_factory=list)
-
-    def ask(self, epoch: int) -> float | None:
-        if self.validate is None:
-            return None
-        self.model.eval()
-        value = self.validate(self.model)
-        self.waited += 1
-        if value > self.value:
-            self.value, self.epoch, self.waited = value, epoch, 0
-            self.weights = [copy.deepcopy(part.state_dict()) for part in (self.model, self.loss)]
-        return value
-
-    def restore(self) -> int:
-        """Load them; the epoch they are of, or 0 where nobody validates."""
-        for part, weights in zip((self.model, self.loss), self.weights, strict=False):
-            part.load_state_dict(weights)
-        return self.epoch
 
 
 def _require_sense(

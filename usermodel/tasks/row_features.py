@@ -1,0 +1,166 @@
+"""What is known of rows before their outcome, as codes and numbers; everything that is fitted is fitted on training rows.
+
+Names: ``user_id``, ``item_id``; ``hour`` (of the day, UTC) and ``weekday``; a declared context column by its name; a column of a side
+table as ``items.NAME`` or ``users.NAME``; and the number ``duration``, as its logarithm. Outcomes, such as the rating or the type of the
+event itself, are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float32, Int64
+from numpy import ndarray
+
+from usermodel.errors import DataError, nearest
+from usermodel.heads.row_inputs import RowBatch, RowShape
+from usermodel.schema import DURATION, EVENT_TYPE, LABEL, RATING, SESSION, WATCH_TIME
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.table_input import ITEM_INDEX, USER_ROW
+from usermodel.tasks.event_rows import EventRows
+
+#: What happened, and is not known before.
+OUTCOMES: Final = (EVENT_TYPE, WATCH_TIME, RATING, LABEL)
+_HOUR: Final = 3_600_000_000
+_DAYS: Final = 7
+#: 1970-01-01 was a Thursday, weekday 3 counted from Monday.
+_FIRST_WEEKDAY: Final = 3
+_TABLES: Final = {"items": ITEM_INDEX, "users": USER_ROW}
+
+
+@dataclass
+class RowFeatures:
+    """Reads columns of rows, and learns on training rows which categories there are and where numbers lie.
+
+    Attributes:
+        names: Columns, see the module.
+        min_count: Training rows that a category must have; rarer ones are unknown, so that what is unknown is learned, too.
+    """
+
+    names: Sequence[str]
+    min_count: int = 2
+    _codes: dict[str, Int64[ndarray, " codes"]] = field(default_factory=dict)
+    _scales: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def fit(self, store: SequenceStore, rows: EventRows) -> RowFeatures:
+        """Learn from the training rows.
+
+        Raises:
+            DataError: No such column, or one that is an outcome.
+        """
+        train = rows.of("train")
+        for name in dict.fromkeys(self.names):
+            values = _read(store, rows, name)
+            if values.dtype.kind == "f":
+                known = values[train][np.isfinite(values[train])]
+                mean, std = (known.mean(), known.std()) if len(known) else (0.0, 1.0)
+                self._scales[name] = float(mean), float(std) or 1.0
+                continue
+            counts = np.bincount(values[train])
+            counts[0] = 0
+            enough = counts >= self.min_count
+            # A code for each category that is kept; the others share 0, as do those beyond the table.
+            self._codes[name] = np.where(enough, np.cumsum(enough), 0)
+        return self
+
+    def shape(self, vector_dim: int = 0) -> RowShape:
+        """What a model must know."""
+        fields = tuple((name, int(codes.max(initial=0))) for name, codes in self._codes.items())
+        return RowShape(fields, tuple(self._scales), vector_dim)
+
+    def batch(
+        self, store: SequenceStore, rows: EventRows, vectors: Float32[ndarray, "rows vector_dim"] | None
+    ) -> RowBatch:
+        """All rows; numbers have mean 0 and variance 1 on training rows, and are 0 where unknown."""
+        codes = np.zeros((len(rows), len(self._codes)), dtype=np.int64)
+        numbers = np.zeros((len(rows), len(self._scales)), dtype=np.float32)
+        for place, (name, known) in enumerate(self._codes.items()):
+            values = _read(store, rows, name)
+            inside = values < len(known)
+            codes[inside, place] = known[values[inside]]
+        for place, (name, (mean, std)) in enumerate(self._scales.items()):
+            values = (_read(store, rows, name) - mean) / std
+            numbers[:, place] = np.where(np.isfinite(values), values, 0.0)
+        ready = np.zeros((len(rows), 0), dtype=np.float32) if vectors is None else vectors
+        return RowBatch(torch.from_numpy(codes), torch.from_numpy(numbers), torch.from_numpy(ready))
+
+
+def _read(store: SequenceStore, rows: EventRows, name: str) -> ndarray:
+    """Codes from 0 = unknown as int64, or numbers as float64."""
+    if name in OUTCOMES:
+        do = "Leave it out: what is known only after the event would be read from the answer."
+        raise DataError(f"feature {name!r}", expected="what is known before", found="an outcome", do=do)
+    found: ndarray
+    if name == "user_id":
+        found = rows.user + 1
+        return found
+    if name == "item_id":
+        return store.items[rows.row].astype(np.int64)
+    if name in {"hour", "weekday"}:
+        return _clock(store, rows, name)
+    if name == "duration":
+        known = store.feature(DURATION)[rows.row].astype(np.float64)
+        found = np.log(np.where(known > 0, known, np.nan))
+        return found
+    table, dot, column = name.partition(".")
+    if dot and table in _TABLES:
+        return _side(store, rows, table, column)
+    if name in store.context or (name == SESSION and SESSION in store.features):
+        values = store.feature(name)[rows.row]
+        found = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+        return found
+    choices = ["user_id", "item_id", "hour", "weekday", "duration", *store.context]
+    choices += [f"{table}.{one}" for table in _TABLES for one in _columns(store, table)]
+    raise DataError(
+        f"feature {name!r}", expected=", ".join(choices), found="no such column", do=nearest(name, choices)
+    )
+
+
+def _clock(store: SequenceStore, rows: EventRows, name: str) -> Int64[ndarray, " rows"]:
+    if store.time_kind == "order":
+        do = "Leave it out, or ingest a log with times."
+        raise DataError(
+            f"feature {name!r}", expected="a store with times", found="an order-only store", do=do
+        )
+    hours: ndarray = np.asarray(store.times)[rows.row] // _HOUR
+    return hours % 24 + 1 if name == "hour" else (hours // 24 + _FIRST_WEEKDAY) % _DAYS + 1
+
+
+def _columns(store: SequenceStore, table: str) -> list[str]:
+    if table not in store.meta.get("tables", {}):
+        return []
+    ids = {USER_ROW, ITEM_INDEX, "user_id", "item_id"}
+    return [name for name in store.table(table).columns if name not in ids]
+
+
+def _side(store: SequenceStore, rows: EventRows, table: str, column: str) -> ndarray:
+    """A column of what is known of items or users, for each row; lists are refused."""
+    frame = store.table(table)
+    choices = _columns(store, table)
+    if column not in choices:
+        do = nearest(column, choices)
+        raise DataError(
+            f"feature '{table}.{column}'", expected=", ".join(choices) or "columns", found="none such", do=do
+        )
+    values = frame[column]
+    if values.dtype.is_nested():
+        do = "Convert it to one category or number for each."
+        raise DataError(
+            f"feature '{table}.{column}'", expected="one value each", found=str(values.dtype), do=do
+        )
+    key = frame[_TABLES[table]].to_numpy()
+    of_rows: ndarray = store.items[rows.row] if table == "items" else rows.user
+    size = int(max(key.max(initial=0), of_rows.max(initial=0))) + 1
+    if values.dtype.is_numeric():
+        numbers: ndarray = np.full(size, np.nan)
+        numbers[key] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return numbers[of_rows]
+    codes: ndarray = np.zeros(size, dtype=np.int64)
+    # Numbered in sorted order; null is 0, and ranks begin at 1.
+    codes[key] = values.cast(pl.String).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+    return codes[of_rows]

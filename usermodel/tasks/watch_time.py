@@ -1,0 +1,200 @@
+"""Watch time: how long will the user watch, given a frozen vector of what they did before?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from numpy import ndarray
+
+from usermodel.errors import DataError, NumericError
+from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
+from usermodel.heads.row_inputs import RowBatch
+from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
+from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, xauc
+from usermodel.sampling.protocol import Examples
+from usermodel.schema import DURATION, WATCH_TIME, SplitName
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.event_rows import EventRows, event_rows
+from usermodel.tasks.protocol import TaskCard, TaskResult
+from usermodel.tasks.row_features import RowFeatures
+from usermodel.training.fit_rows import FitRowsConfig, RowsEpoch, fit_rows
+
+CARD: Final = TaskCard("watch-time", "How long will the user watch?", "xauc")
+#: Rows whose guesses are computed at once.
+_BLOCK: Final = 1 << 14
+_MS: Final = 1000.0
+
+
+@dataclass(frozen=True)
+class WatchTime:
+    """A watch-time head on what is known of each event before it, trained on the training part and scored on the test part.
+
+    Each event with a watch time is a row. Its user vector is that of the user's events strictly before it.
+
+    Attributes:
+        model: The head, and what is before it.
+        fit: How it is trained; the validation part decides which epoch stays, by XAUC.
+        target: ``seconds``, or ``ratio`` of watch time to duration, for rows whose duration is known.
+        split: What trains and what tests; a `Split`, or the configuration of one.
+        features: What else is known of a row, see `usermodel.tasks.row_features`.
+    """
+
+    model: WatchTimeModelConfig = field(default_factory=WatchTimeModelConfig)
+    fit: FitRowsConfig = field(default_factory=FitRowsConfig)
+    target: Literal["seconds", "ratio"] = "seconds"
+    split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
+    features: tuple[str, ...] = ("user_id", "item_id", "duration")
+    card: TaskCard = CARD
+
+    def rows(self, store: SequenceStore) -> EventRows:
+        """The events that are trained on and scored.
+
+        Raises:
+            DataError: The store has no watch times, or a part has none.
+        """
+        known = np.asarray(store.feature(WATCH_TIME)) >= 0
+        if self.target == "ratio":
+            known &= np.asarray(store.feature(DURATION)) > 0
+        split = self.split if isinstance(self.split, Split) else store.split(self.split)
+        return event_rows(store, split, known)
+
+    def requests(self, store: SequenceStore, max_history: int, n_items: int | None = None) -> Examples:
+        """The history before each row, whose vector `score` takes."""
+        return self.rows(store).examples(store, max_history, n_items)
+
+    def score(
+        self,
+        vectors: Float32[ndarray, "rows dim"] | None,
+        store: SequenceStore,
+        *,
+        part: SplitName = "test",
+        on_epoch: Callable[[RowsEpoch], None] | None = None,
+    ) -> list[TaskResult]:
+        """Train, and one row per metric, with 95 % intervals over users; then MAE and XAUC by duration.
+
+        Args:
+            vectors: User vector of each row of `requests`; None for none.
+            store: Holds the events.
+            part: Which rows are scored.
+            on_epoch: Told after each epoch.
+
+        Raises:
+            DataError: Another number of vectors than rows; see `rows`.
+            NumericError: A vector or guess that is not finite.
+        """
+        rows = self.rows(store)
+        _require_vectors(vectors, rows)
+        label, duration = self.labels(store, rows)
+        features = RowFeatures(self.features).fit(store, rows)
+        batch = features.batch(store, rows, vectors)
+        model = self._trained(features, batch, rows, (label, duration), on_epoch)
+        scored = rows.of(part)
+        guess = guesses(model, batch, duration, scored)
+        return _results(guess, label[scored], duration[scored], rows.user[scored], self._card(vectors))
+
+    def labels(
+        self, store: SequenceStore, rows: EventRows
+    ) -> tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]]:
+        """What is guessed, and the duration in seconds, 0 where unknown."""
+        seconds = np.asarray(store.feature(WATCH_TIME))[rows.row] / _MS
+        duration = np.zeros(len(rows))
+        if DURATION in store.features:
+            duration = np.maximum(np.asarray(store.feature(DURATION))[rows.row], 0) / _MS
+        return (seconds / duration if self.target == "ratio" else seconds), duration
+
+    def _trained(
+        self,
+        features: RowFeatures,
+        batch: RowBatch,
+        rows: EventRows,
+        answers: tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]],
+        on_epoch: Callable[[RowsEpoch], None] | None,
+    ) -> WatchTimeModel:
+        label, duration = answers
+        train, valid = rows.of("train"), rows.of("valid")
+        torch.manual_seed(self.fit.seed)
+        model = self.model.fit(features.shape(batch.vectors.shape[1]), label[train], duration[train])
+        y, d = (torch.from_numpy(one).float() for one in answers)
+        at = torch.from_numpy(train)
+
+        def loss(positions: torch.Tensor) -> torch.Tensor:
+            here = at[positions]
+            return model.loss(batch.take(here), y[here], d[here])
+
+        def validate() -> float:
+            return xauc(guesses(model, batch, duration, valid), label[valid]).value
+
+        fit_rows(
+            model, loss, len(train), self.fit, validate=validate if len(valid) else None, on_epoch=on_epoch
+        )
+        return model
+
+    def _card(self, vectors: ndarray | None) -> str:
+        what = f"target: watch time {'in seconds' if self.target == 'seconds' else 'over duration'}"
+        known = ", ".join(self.features) + ("" if vectors is None else ", user vector before the event")
+        return f"{what}; {type(self.model.head).__name__.removesuffix('Config')} on {known}"
+
+
+@torch.no_grad()
+def guesses(
+    model: WatchTimeModel, batch: RowBatch, duration: Float64[ndarray, " rows"], at: ndarray
+) -> Float64[ndarray, " at"]:
+    """What a model says of the rows at some positions, without dropout.
+
+    Raises:
+        NumericError: A guess is not finite.
+    """
+    training = model.training
+    model.eval()
+    found = np.empty(len(at))
+    for start in range(0, len(at), _BLOCK):
+        rows = torch.from_numpy(at[start : start + _BLOCK])
+        of_rows = torch.from_numpy(duration)[rows].float()
+        found[start : start + _BLOCK] = model(batch.take(rows), of_rows).double().numpy()
+    model.train(training)
+    if not np.isfinite(found).all():
+        do = "Lower the learning rate, or choose another head."
+        raise NumericError("watch times", expected="finite guesses", found="others", do=do)
+    return found
+
+
+def _require_vectors(vectors: ndarray | None, rows: EventRows) -> None:
+    if vectors is None:
+        return
+    if vectors.ndim != 2 or len(vectors) != len(rows):
+        do = "Encode what requests gives."
+        expected = f"[{len(rows):,}, dim], one for each row"
+        raise DataError("vectors", expected=expected, found=str(list(vectors.shape)), do=do)
+    if not np.isfinite(vectors).all():
+        raise NumericError("vectors", expected="finite numbers", found="others", do="Look at the encoder.")
+
+
+def _results(
+    guess: Float64[ndarray, " n"],
+    label: Float64[ndarray, " n"],
+    duration: Float64[ndarray, " n"],
+    user: ndarray,
+    card: str,
+) -> list[TaskResult]:
+    interval = "95 % interval over users: normal approximation (delta method)"
+    results = []
+    for name, one in measure(guess, label).items():
+        low, high = one.interval(user)
+        definition = f"{DEFINITIONS[name]}; {card}; {interval}"
+        results.append(TaskResult(name, one.value, len(label), low, high, definition))
+    for group, rows in duration_parts(duration):
+        found = measure(guess[rows], label[rows])
+        for name in ("mae", "xauc"):
+            low, high = found[name].interval(user[rows])
+            definition = f"{DEFINITIONS[name]}; {card}; {interval}"
+            results.append(
+                TaskResult(
+                    name, found[name].value, len(rows), low, high, definition, by="duration", group=group
+                )
+            )
+    return results
