@@ -56,12 +56,12 @@ def evaluate(
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
-    _require_untrained_targets(run, store)
+    require_untrained_targets(run, store)
     stage = None if index is None else ItemIndex.load(index, allow_modules=allow_modules)
     return evaluate_encoder(encoder, store, task, index=stage, on_progress=on_progress)
 
 
-def _require_untrained_targets(run: Run, store: SequenceStore) -> None:
+def require_untrained_targets(run: Run, store: SequenceStore) -> None:
     """Raise `MismatchError` unless no target of the store can have been one in training."""
     trained, split = run.meta["store"]["content_hash"], run.recipe.data.split
     if store.content_hash == trained:

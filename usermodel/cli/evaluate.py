@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +25,32 @@ def evaluate(
     run: common.RunPath,
     store: common.StorePath,
     task: Annotated[
-        Literal["next-item", "user-attribute", "user-choice"],
+        Literal["next-item", "user-attribute", "user-choice", "watch-time"],
         typer.Option(
             help="What to score: items that users took next; a linear probe of --label on frozen vectors, or the head of a "
-            "fine-tuned run; what users chose, by such a head."
+            "fine-tuned run; what users chose, by such a head; how long events were watched, by a --head on frozen vectors."
         ),
     ] = "next-item",
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="watch-time: value-regression wlr d2q tpm cread generative-regression.",
+            show_default="value-regression",
+        ),
+    ] = None,
+    target: Annotated[
+        Literal["seconds", "ratio"] | None,
+        typer.Option(help="watch-time: in seconds, or over the duration.", show_default="seconds"),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="watch-time: what the head knows beside the user's vector. With commas: user_id item_id duration hour weekday, "
+            "declared columns, items.COLUMN users.COLUMN.",
+            show_default="user_id,item_id,duration",
+        ),
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option(
@@ -100,10 +121,19 @@ def evaluate(
 
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
-    _require_effect(task, of_items, {"--label": label, "--labels": labels}, part)
+    of_watching = {"--head": head, "--target": target, "--features": features}
+    _require_effect(task, of_items, {"--label": label, "--labels": labels}, part, of_watching)
     if json_out is not None:
         refuse_taken(json_out, overwrite)
     part = part or "test"
+    if task == "watch-time":
+        opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
+        wanted = (head or "value-regression", target or "seconds", _names(features or ""))
+        found = _score_watching(finished, opened, wanted, part, allowed)
+        _print(found, f"{task}, {part} part of the run's split", counted="events")
+        if json_out is not None:
+            _write(json_out, flat(found, task=task, split=part, **facts(finished, opened)))
+        return
     if task != "next-item":
         opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
         with common.plain_warnings():
@@ -133,12 +163,16 @@ def evaluate(
 
 
 def _require_effect(
-    task: str, of_items: dict[str, Any], of_attributes: dict[str, Any], part: str | None
+    task: str,
+    of_items: dict[str, Any],
+    of_attributes: dict[str, Any],
+    part: str | None,
+    of_watching: dict[str, Any],
 ) -> None:
     """Raise `ConfigError` where an option has no meaning for the task."""
     from usermodel.errors import ConfigError
 
-    idle = {} if task == "next-item" else of_items
+    idle = ({} if task == "next-item" else of_items) | ({} if task == "watch-time" else of_watching)
     idle = idle | ({} if task == "user-attribute" else of_attributes)
     for option, value in idle.items():
         if value is not None:
@@ -181,6 +215,27 @@ def _score_labels(
     return evaluate_head(run, store, part=part, source=labels, allow_modules=allowed)
 
 
+def _score_watching(
+    run: Run,
+    store: SequenceStore,
+    wanted: tuple[str, Literal["seconds", "ratio"], tuple[str, ...]],
+    part: Literal["test", "valid"],
+    allowed: Sequence[str],
+) -> list[TaskResult]:
+    """A head of that name, for that target, on these features."""
+    from usermodel.benchmark.evaluate_rows import evaluate_watch_time
+    from usermodel.heads.catalog import find_watch_time_head
+    from usermodel.heads.watch_time_model import WatchTimeModelConfig
+    from usermodel.tasks.watch_time import WatchTime
+
+    name, target, features = wanted
+    model = WatchTimeModelConfig(head=find_watch_time_head(name))
+    task = WatchTime(model=model, target=target, split=run.recipe.data.split)
+    task = dataclasses.replace(task, features=features or task.features)
+    with common.progress("encoding", "events") as update:
+        return evaluate_watch_time(run, store, task, part=part, allow_modules=allowed, on_progress=update)
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -192,13 +247,14 @@ def _print(found: Sequence[TaskResult], title: str, counted: str = "users") -> N
     whole = [one for one in found if not one.by]
     rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in whole]
     common.print_table(title, ["metric", "value", "95 % interval", counted], rows)
-    for by, head in COUNTED.items():
+    heads = [*COUNTED.items(), ("duration", "duration of the item")]
+    for by, head in heads:
         groups = sorted((one for one in found if one.by == by), key=lambda one: _order(whole, one))
         if groups:
             shown = [
                 (one.metric, one.group, one.value, _interval(one.low, one.high), one.n) for one in groups
             ]
-            common.print_table(f"by {by}", ["metric", head, "value", "95 % interval", "users"], shown)
+            common.print_table(f"by {by}", ["metric", head, "value", "95 % interval", counted], shown)
     _print_definitions(whole)
     if unknown := whole[0].n_unknown_targets:
         common.say(

@@ -100,7 +100,8 @@ def _read(store: SequenceStore, rows: EventRows, name: str) -> ndarray:
         found = rows.user + 1
         return found
     if name == "item_id":
-        return store.items[rows.row].astype(np.int64)
+        found = store.items[rows.row].astype(np.int64)
+        return found
     if name in {"hour", "weekday"}:
         return _clock(store, rows, name)
     if name == "duration":
@@ -156,11 +157,13 @@ def _side(store: SequenceStore, rows: EventRows, table: str, column: str) -> nda
     key = frame[_TABLES[table]].to_numpy()
     of_rows: ndarray = store.items[rows.row] if table == "items" else rows.user
     size = int(max(key.max(initial=0), of_rows.max(initial=0))) + 1
+    column_of: ndarray
     if values.dtype.is_numeric():
-        numbers: ndarray = np.full(size, np.nan)
-        numbers[key] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        return numbers[of_rows]
-    codes: ndarray = np.zeros(size, dtype=np.int64)
-    # Numbered in sorted order; null is 0, and ranks begin at 1.
-    codes[key] = values.cast(pl.String).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
-    return codes[of_rows]
+        column_of = np.full(size, np.nan)
+        column_of[key] = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    else:
+        column_of = np.zeros(size, dtype=np.int64)
+        # Numbered in sorted order; null is 0, and ranks begin at 1.
+        column_of[key] = values.cast(pl.String).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+    found: ndarray = np.take(column_of, of_rows)
+    return found

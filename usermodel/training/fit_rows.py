@@ -105,11 +105,7 @@ def fit_rows(
             for rows in _order(n_rows, config, epoch):
                 total += _step(loss, rows, optimiser, step_seed(config.seed, steps)) * len(rows)
                 steps += 1
-            if not math.isfinite(total):
-                found, do = f"{total} in epoch {epoch}", "Lower the learning rate."
-                raise NumericError("loss", expected="a finite loss", found=found, do=do)
-            if isinstance(optimiser, LazyAdam):
-                optimiser.settle()
+            _finish_epoch(optimiser, total, epoch)
             seconds = time.perf_counter() - begin
             fitted.epochs.append(RowsEpoch(epoch, total / n_rows, seconds, best.ask(epoch)))
             if on_epoch is not None:
@@ -134,6 +130,14 @@ def _step(
     torch.autograd.backward(value)
     optimiser.step()
     return float(value.detach())
+
+
+def _finish_epoch(optimiser: torch.optim.Optimizer, total: float, epoch: int) -> None:
+    if not math.isfinite(total):
+        found, do = f"{total} in epoch {epoch}", "Lower the learning rate."
+        raise NumericError("loss", expected="a finite loss", found=found, do=do)
+    if isinstance(optimiser, LazyAdam):
+        optimiser.settle()
 
 
 def _order(n_rows: int, config: FitRowsConfig, epoch: int) -> Sequence[Tensor]:

@@ -1,0 +1,48 @@
+"""Rows and the one table of all their categories."""
+
+import pytest
+import torch
+
+from usermodel.errors import DataError
+from usermodel.heads.row_inputs import RowBatch, RowInputs, RowShape
+
+SHAPE = RowShape((("a", 3), ("b", 2)), ("n",), vector_dim=2)
+
+
+def batch(codes):
+    n = len(codes)
+    return RowBatch(torch.tensor(codes), torch.arange(n).float()[:, None], torch.ones(n, 2))
+
+
+def test_equal_codes_of_two_fields_are_different_rows_and_unknown_has_one_for_each():
+    torch.manual_seed(0)
+    inputs = RowInputs(SHAPE, 4)
+    assert inputs.table.n_items == 7
+    found = inputs(batch([[1, 1], [0, 0], [3, 2]])).flatten(0, 1)
+    assert torch.equal(found, inputs.table.weight[[2, 6, 1, 5, 4, 7]])
+    assert len(torch.unique(found, dim=0)) == 6
+
+
+def test_all_that_is_known_side_by_side():
+    torch.manual_seed(0)
+    inputs, rows = RowInputs(SHAPE, 4), batch([[1, 1], [2, 0]])
+    flat = inputs.flat(rows)
+    assert flat.shape == (2, SHAPE.width(4)) == (2, 11)
+    assert torch.equal(flat[:, :8], inputs(rows).flatten(1))
+    assert flat[:, 8].tolist() == [0.0, 1.0]
+    assert flat[:, 9:].tolist() == [[1.0, 1.0]] * 2
+
+
+def test_rows_of_another_shape_are_refused():
+    rows = RowBatch(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 1), torch.zeros(1, 0))
+    with pytest.raises(
+        DataError, match="expected 2 fields, 1 numbers, vectors of width 2; found 2 fields, 1"
+    ):
+        RowInputs(SHAPE, 4).flat(rows)
+
+
+def test_take():
+    rows = batch([[1, 1], [2, 0], [3, 2]]).take(torch.tensor([2, 0]))
+    assert len(rows) == 2
+    assert rows.codes.tolist() == [[3, 2], [1, 1]]
+    assert rows.numbers.tolist() == [[2.0], [0.0]]
