@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-family \
   proof-intents-ablations proof-user-attribute proof-which-negatives \
   proof-log-q proof-denoised proof-gowalla proof-item-self-supervision \
-  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth \
+  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time \
   bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
   bench-objectives bench-negatives bench-propagation gpu-proof
 .PHONY: demo test check format proof-demo readme peers clean help $(LONG)
@@ -143,6 +143,11 @@ proof-metric-learning: $(VENV)/.installed
 # Articles that nobody has taken yet, recommended by their tags; 15 minutes. A stopped command goes on.
 proof-new-items: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/new_items.py --out benchmarks/results/new_items.json
+
+# All watch-time heads with user vectors and without; hours. A stopped command goes on.
+proof-watch-time: $(VENV)/.installed
+	for data in kuairand simulator; do \
+	  $(BIN)/python benchmarks/quality/watch_time.py --data $$data --out benchmarks/results/watch_time_$$data.json || exit 1; done
 
 # LightGCN with 0, 1 and 3 layers on Last.fm; 15 minutes. A stopped command goes on.
 proof-propagation-depth: $(VENV)/.installed

@@ -18,19 +18,32 @@ def test_equal_codes_of_two_fields_are_different_rows_and_unknown_has_one_for_ea
     torch.manual_seed(0)
     inputs = RowInputs(SHAPE, 4)
     assert inputs.table.n_items == 7
-    found = inputs(batch([[1, 1], [0, 0], [3, 2]])).flatten(0, 1)
+    found = inputs(batch([[1, 1], [0, 0], [3, 2]]))[:, :2].flatten(0, 1)
     assert torch.equal(found, inputs.table.weight[[2, 6, 1, 5, 4, 7]])
     assert len(torch.unique(found, dim=0)) == 6
+
+
+def test_a_ready_vector_fills_as_many_fields_as_it_needs():
+    shape = RowShape((("a", 3),), (), vector_dim=5)
+    assert shape.n_fields(4) == 3
+    assert RowShape((("a", 3),)).n_fields(4) == 1
+    torch.manual_seed(0)
+    inputs = RowInputs(shape, 4)
+    vectors = torch.randn(1000, 5)
+    found = inputs(RowBatch(torch.ones(1000, 1, dtype=torch.int64), torch.zeros(1000, 0), vectors))
+    assert found.shape == (1000, 3, 4)
+    torch.testing.assert_close(found[:, 1:].flatten(1), vectors @ inputs.of_vectors.weight.T)
+    # Fields of the vector are about as large as those of categories.
+    assert 0.02 < float(found[:, 1:].std().detach()) < 0.1
 
 
 def test_all_that_is_known_side_by_side():
     torch.manual_seed(0)
     inputs, rows = RowInputs(SHAPE, 4), batch([[1, 1], [2, 0]])
     flat = inputs.flat(rows)
-    assert flat.shape == (2, SHAPE.width(4)) == (2, 11)
-    assert torch.equal(flat[:, :8], inputs(rows).flatten(1))
-    assert flat[:, 8].tolist() == [0.0, 1.0]
-    assert flat[:, 9:].tolist() == [[1.0, 1.0]] * 2
+    assert flat.shape == (2, SHAPE.width(4)) == (2, 13)
+    assert torch.equal(flat[:, :12], inputs(rows).flatten(1))
+    assert flat[:, 12].tolist() == [0.0, 1.0]
 
 
 def test_rows_of_another_shape_are_refused():

@@ -27,9 +27,13 @@ class RowShape:
     numbers: tuple[str, ...] = ()
     vector_dim: int = 0
 
+    def n_fields(self, dim: int) -> int:
+        """Vectors of width ``dim`` of a row: one for each field, and as many as a ready vector fills."""
+        return len(self.fields) + -(-self.vector_dim // dim)
+
     def width(self, dim: int) -> int:
-        """Numbers of a row when each category has a vector of width ``dim``."""
-        return len(self.fields) * dim + len(self.numbers) + self.vector_dim
+        """Numbers of a row, side by side."""
+        return self.n_fields(dim) * dim + len(self.numbers)
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,12 @@ class RowBatch:
 class RowInputs(nn.Module):
     """One table for the categories of all fields, so that a step is one look-up and not one for each field.
 
-    Each field has a row of its own for what is unknown, which is learned.
+    Each field has a row of its own for what is unknown, which is learned. A ready vector, whose numbers should have variance 1, is
+    mapped to fields like the others: at first no field weighs more than another.
 
     Args:
         shape: Of the rows.
-        dim: Width of a category's vector.
+        dim: Width of a field's vector.
         std: Of the normal distribution that the vectors are drawn from.
     """
 
@@ -88,14 +93,21 @@ class RowInputs(nn.Module):
         self.register_buffer("starts", torch.from_numpy(starts[:-1]), persistent=False)
         self.table = ItemTable(int(starts[-1]) - 1, dim)
         self.table.reset(std)
+        self.of_vectors: nn.Linear | None = None
+        if shape.vector_dim:
+            extra = shape.n_fields(dim) - len(shape.fields)
+            self.of_vectors = nn.Linear(shape.vector_dim, extra * dim, bias=False)
+            nn.init.normal_(self.of_vectors.weight, std=std / shape.vector_dim**0.5)
 
     def forward(self, rows: RowBatch) -> Float[Tensor, "rows fields dim"]:
-        """The vector of each category."""
+        """The vector of each field, those of the ready vector at the end."""
+        rows.require(self.shape)
         index = rows.codes + self.starts
-        found: Tensor = self.table(index.flatten())
-        return found.view(*index.shape, self.dim)
+        found: Tensor = self.table(index.flatten()).view(*index.shape, self.dim)
+        if self.of_vectors is None:
+            return found
+        return torch.cat([found, self.of_vectors(rows.vectors).view(len(rows), -1, self.dim)], 1)
 
     def flat(self, rows: RowBatch) -> Float[Tensor, "rows width"]:
-        """All that is known of each row, side by side: vectors of categories, numbers, ready vectors."""
-        rows.require(self.shape)
-        return torch.cat([self(rows).flatten(1), rows.numbers, rows.vectors], 1)
+        """All that is known of each row, side by side: vectors of fields, then numbers."""
+        return torch.cat([self(rows).flatten(1), rows.numbers], 1)

@@ -76,7 +76,7 @@ class RowFeatures:
     def batch(
         self, store: SequenceStore, rows: EventRows, vectors: Float32[ndarray, "rows vector_dim"] | None
     ) -> RowBatch:
-        """All rows; numbers have mean 0 and variance 1 on training rows, and are 0 where unknown."""
+        """All rows; numbers, those of vectors too, have mean 0 and variance 1 on training rows, and are 0 where unknown."""
         codes = np.zeros((len(rows), len(self._codes)), dtype=np.int64)
         numbers = np.zeros((len(rows), len(self._scales)), dtype=np.float32)
         for place, (name, known) in enumerate(self._codes.items()):
@@ -86,7 +86,11 @@ class RowFeatures:
         for place, (name, (mean, std)) in enumerate(self._scales.items()):
             values = (_read(store, rows, name) - mean) / std
             numbers[:, place] = np.where(np.isfinite(values), values, 0.0)
-        ready = np.zeros((len(rows), 0), dtype=np.float32) if vectors is None else vectors
+        ready = np.zeros((len(rows), 0), dtype=np.float32)
+        if vectors is not None:
+            known_vectors = vectors[rows.of("train")]
+            scale = known_vectors.std(0)
+            ready = (vectors - known_vectors.mean(0)) / np.where(scale > 0, scale, 1.0)
         return RowBatch(torch.from_numpy(codes), torch.from_numpy(numbers), torch.from_numpy(ready))
 
 
