@@ -23,6 +23,14 @@ def test_equal_codes_of_two_fields_are_different_rows_and_unknown_has_one_for_ea
     assert len(torch.unique(found, dim=0)) == 6
 
 
+def test_a_number_scales_a_vector_of_its_own():
+    torch.manual_seed(0)
+    inputs, rows = RowInputs(SHAPE, 4), batch([[1, 1], [2, 0], [3, 2]])
+    found = inputs(rows)
+    assert found.shape == (3, SHAPE.n_fields(4), 4) == (3, 4, 4)
+    torch.testing.assert_close(found[:, 2], torch.tensor([[0.0], [1.0], [2.0]]) * inputs.of_numbers[0])
+
+
 def test_a_ready_vector_fills_as_many_fields_as_it_needs():
     shape = RowShape((("a", 3),), (), vector_dim=5)
     assert shape.n_fields(4) == 3
@@ -37,21 +45,12 @@ def test_a_ready_vector_fills_as_many_fields_as_it_needs():
     assert 0.02 < float(found[:, 1:].std().detach()) < 0.1
 
 
-def test_all_that_is_known_side_by_side():
-    torch.manual_seed(0)
-    inputs, rows = RowInputs(SHAPE, 4), batch([[1, 1], [2, 0]])
-    flat = inputs.flat(rows)
-    assert flat.shape == (2, SHAPE.width(4)) == (2, 13)
-    assert torch.equal(flat[:, :12], inputs(rows).flatten(1))
-    assert flat[:, 12].tolist() == [0.0, 1.0]
-
-
 def test_rows_of_another_shape_are_refused():
     rows = RowBatch(torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 1), torch.zeros(1, 0))
     with pytest.raises(
         DataError, match="expected 2 fields, 1 numbers, vectors of width 2; found 2 fields, 1"
     ):
-        RowInputs(SHAPE, 4).flat(rows)
+        RowInputs(SHAPE, 4)(rows)
 
 
 def test_take():

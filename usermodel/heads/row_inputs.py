@@ -28,12 +28,8 @@ class RowShape:
     vector_dim: int = 0
 
     def n_fields(self, dim: int) -> int:
-        """Vectors of width ``dim`` of a row: one for each field, and as many as a ready vector fills."""
-        return len(self.fields) + -(-self.vector_dim // dim)
-
-    def width(self, dim: int) -> int:
-        """Numbers of a row, side by side."""
-        return self.n_fields(dim) * dim + len(self.numbers)
+        """Vectors of width ``dim`` of a row: one for each category and number, and as many as a ready vector fills."""
+        return len(self.fields) + len(self.numbers) + -(-self.vector_dim // dim)
 
 
 @dataclass(frozen=True)
@@ -72,10 +68,10 @@ class RowBatch:
 
 
 class RowInputs(nn.Module):
-    """One table for the categories of all fields, so that a step is one look-up and not one for each field.
+    """A vector for each field: one table for the categories of all, so that a step is one look-up and not one for each field.
 
-    Each field has a row of its own for what is unknown, which is learned. A ready vector, whose numbers should have variance 1, is
-    mapped to fields like the others: at first no field weighs more than another.
+    Each field has a row of its own for what is unknown, which is learned. A number scales a vector of its own. A ready vector, whose
+    numbers should have variance 1, is mapped to fields like the others: at first no field weighs more than another.
 
     Args:
         shape: Of the rows.
@@ -93,21 +89,29 @@ class RowInputs(nn.Module):
         self.register_buffer("starts", torch.from_numpy(starts[:-1]), persistent=False)
         self.table = ItemTable(int(starts[-1]) - 1, dim)
         self.table.reset(std)
+        self.of_numbers = nn.Parameter(std * torch.randn(len(shape.numbers), dim))
         self.of_vectors: nn.Linear | None = None
         if shape.vector_dim:
-            extra = shape.n_fields(dim) - len(shape.fields)
+            extra = -(-shape.vector_dim // dim)
             self.of_vectors = nn.Linear(shape.vector_dim, extra * dim, bias=False)
             nn.init.normal_(self.of_vectors.weight, std=std / shape.vector_dim**0.5)
 
+    @property
+    def n_fields(self) -> int:
+        """Vectors of a row."""
+        return self.shape.n_fields(self.dim)
+
     def forward(self, rows: RowBatch) -> Float[Tensor, "rows fields dim"]:
-        """The vector of each field, those of the ready vector at the end."""
+        """The vectors of categories, then of numbers, then those of the ready vector.
+
+        Raises:
+            DataError: Rows of another shape.
+        """
         rows.require(self.shape)
         index = rows.codes + self.starts
-        found: Tensor = self.table(index.flatten()).view(*index.shape, self.dim)
-        if self.of_vectors is None:
-            return found
-        return torch.cat([found, self.of_vectors(rows.vectors).view(len(rows), -1, self.dim)], 1)
-
-    def flat(self, rows: RowBatch) -> Float[Tensor, "rows width"]:
-        """All that is known of each row, side by side: vectors of fields, then numbers."""
-        return torch.cat([self(rows).flatten(1), rows.numbers], 1)
+        parts = [self.table(index.flatten()).view(*index.shape, self.dim)]
+        if self.shape.numbers:
+            parts.append(rows.numbers[:, :, None] * self.of_numbers)
+        if self.of_vectors is not None:
+            parts.append(self.of_vectors(rows.vectors).view(len(rows), -1, self.dim))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]

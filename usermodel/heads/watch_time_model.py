@@ -61,7 +61,7 @@ class WatchTimeModelConfig(Config):
         return WatchTimeModel(self, shape, self.head.build(self._head_dim(shape), statistics))
 
     def _head_dim(self, shape: RowShape) -> int:
-        return self.hidden[-1] if self.hidden else shape.width(self.dim)
+        return self.hidden[-1] if self.hidden else shape.n_fields(self.dim) * self.dim
 
 
 class WatchTimeModel(nn.Module):
@@ -71,13 +71,13 @@ class WatchTimeModel(nn.Module):
         super().__init__()
         self.config, self.head = config, head
         self.inputs = RowInputs(shape, config.dim)
-        self.mlp = Mlp(shape.width(config.dim), config.hidden, config.dropout)
+        self.mlp = Mlp(shape.n_fields(config.dim) * config.dim, config.hidden, config.dropout)
 
     def loss(
         self, rows: RowBatch, label: Float[Tensor, " rows"], duration: Float[Tensor, " rows"]
     ) -> Float[Tensor, ""]:
         """Mean over the rows; of mixed ones in training, where the configuration says so."""
-        x, mixup = self.mlp(self.inputs.flat(rows)), self.config.mixup
+        x, mixup = self.mlp(self.inputs(rows).flatten(1)), self.config.mixup
         if mixup is not None and self.training:
             partner = partners(label.log1p(), mixup.sigma)
             share = shares(len(x), mixup.alpha, x)
@@ -87,5 +87,5 @@ class WatchTimeModel(nn.Module):
 
     def forward(self, rows: RowBatch, duration: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
         """Guesses, in the unit of the labels."""
-        found: Tensor = self.head(self.mlp(self.inputs.flat(rows)), duration)
+        found: Tensor = self.head(self.mlp(self.inputs(rows).flatten(1)), duration)
         return found
