@@ -113,5 +113,6 @@ class RowInputs(nn.Module):
         if self.shape.numbers:
             parts.append(rows.numbers[:, :, None] * self.of_numbers)
         if self.of_vectors is not None:
-            parts.append(self.of_vectors(rows.vectors).view(len(rows), -1, self.dim))
+            extra = self.of_vectors.out_features // self.dim
+            parts.append(self.of_vectors(rows.vectors).view(len(rows), extra, self.dim))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
