@@ -120,8 +120,8 @@ def best_guess(store: SequenceStore, truth: pl.DataFrame) -> dict[str, float]:
     label, _ = task.labels(store, rows)
     keys = {
         "user_id": store.users.decode(rows.user[test] + 1),
-        "item_id": store.vocabulary.decode(store.items[rows.row[test]]),
-        "timestamp": np.asarray(store.times)[rows.row[test]],
+        "item_id": store.vocabulary.decode(store.items[rows.place[test]]),
+        "timestamp": np.asarray(store.times)[rows.place[test]],
     }
     known = truth.filter(pl.col("clicked")).with_columns(pl.col("timestamp").cast(pl.Int64))
     known = known.unique(list(keys), keep="first", maintain_order=True)

@@ -7,10 +7,12 @@ import pytest
 import tiny
 from command import usermodel
 
-from usermodel.benchmark.evaluate_rows import evaluate_watch_time
-from usermodel.errors import ConfigError
+from usermodel.benchmark.evaluate_rows import evaluate_rows
+from usermodel.errors import ConfigError, MismatchError
 from usermodel.events.readers import read_events
-from usermodel.heads.catalog import find_watch_time_head, watch_time_heads
+from usermodel.events.splits import GlobalTimeConfig, LeaveLastOutConfig
+from usermodel.heads.catalog import find_head, heads_of
+from usermodel.heads.watch_time import WatchTimeConfig
 from usermodel.store.build import build_store
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.pretrain import pretrain
@@ -84,19 +86,19 @@ def test_a_store_without_watch_times_is_told_the_option(road):
     assert "Ingest with --watch-time." in err
 
 
-def test_in_python_the_split_is_the_runs(road):
-    found = evaluate_watch_time(road / "run", road / "store")
+def test_in_python_the_split_must_be_the_runs(road):
+    task, told = WatchTime(split=LeaveLastOutConfig(), features=()), []
+    found = evaluate_rows(road / "run", road / "store", task, on_epoch=told.append)
     (mae,) = (one for one in found if one.metric == "mae" and not one.by)
     assert mae.n == 40
-    told = []
-    evaluate_watch_time(road / "run", road / "store", WatchTime(features=()), on_epoch=told.append)
     assert told[0].epoch == 1
+    with pytest.raises(MismatchError, match="that of the run, leave-last-out; found global-time"):
+        evaluate_rows(road / "run", road / "store", WatchTime(split=GlobalTimeConfig()))
 
 
 def test_heads_go_by_the_name_of_their_file():
-    assert {"value-regression", "wlr", "d2q", "tpm", "cread", "generative-regression"} <= set(
-        watch_time_heads()
-    )
-    assert type(find_watch_time_head("tpm")).__name__ == "TpmConfig"
+    names = {"value-regression", "wlr", "d2q", "tpm", "cread", "generative-regression"}
+    assert names <= set(heads_of(WatchTimeConfig))
+    assert type(find_head("tpm", WatchTimeConfig)).__name__ == "TpmConfig"
     with pytest.raises(ConfigError, match="Did you mean 'wlr'"):
-        find_watch_time_head("wrl")
+        find_head("wrl", WatchTimeConfig)

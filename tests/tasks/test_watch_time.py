@@ -11,8 +11,8 @@ from usermodel.events.splits import PARTS, GlobalTimeConfig, LeaveLastOutConfig
 from usermodel.heads.d2q import D2qConfig
 from usermodel.heads.watch_time_model import CMixupConfig, WatchTimeModelConfig
 from usermodel.store.build import build_store
-from usermodel.tasks.event_rows import event_rows
 from usermodel.tasks.row_features import OUTCOMES, RowFeatures
+from usermodel.tasks.rows import event_rows
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.fit_rows import FitRowsConfig
 
@@ -65,13 +65,13 @@ def test_rows_are_the_events_with_a_watch_time_and_histories_are_strictly_earlie
     task = WatchTime()
     rows = task.rows(store)
     known = store.feature("watch_time_ms") >= 0
-    assert np.array_equal(rows.row, np.flatnonzero(known))
-    assert (rows.stop <= rows.row).all()
+    assert np.array_equal(rows.place, np.flatnonzero(known))
+    assert (rows.stop <= rows.place).all()
     first = store.offsets[rows.user]
     times = store.times
     late = rows.stop > first
-    assert (times[rows.stop[late] - 1] < times[rows.row[late]]).all()
-    assert (times[rows.stop] == times[rows.row]).all()  # nothing earlier is left out
+    assert (times[rows.stop[late] - 1] < times[rows.place[late]]).all()
+    assert (times[rows.stop] == times[rows.place]).all()  # nothing earlier is left out
     examples = task.requests(store, 5)
     assert (examples.lengths <= 5).all()
     assert np.array_equal(examples.stop, rows.stop)
@@ -83,7 +83,7 @@ def test_parts_are_those_of_the_split(store):
     for number, name in enumerate(PARTS):
         first, stop = split.part(name)
         inside = np.concatenate([np.arange(a, b) for a, b in zip(first, stop, strict=True)])
-        assert np.array_equal(rows.row[rows.of(name)], inside)
+        assert np.array_equal(rows.place[rows.of(name)], inside)
         assert (rows.part[rows.of(name)] == number).all()
 
 
@@ -122,12 +122,12 @@ def test_features_are_fitted_on_training_rows(store):
 
 def test_a_category_that_training_hardly_has_is_unknown(store):
     rows = WatchTime().rows(store)
-    some = int(np.bincount(store.items[rows.row[rows.of("train")]])[1:].min())
+    some = int(np.bincount(store.items[rows.place[rows.of("train")]])[1:].min())
     features = RowFeatures(("item_id",), min_count=some + 1).fit(store, rows)
     batch = features.batch(store, rows, None)
-    rare = np.flatnonzero(np.bincount(store.items[rows.row[rows.of("train")]], minlength=41) <= some)
-    assert (batch.codes[np.isin(store.items[rows.row], rare)] == 0).all()
-    assert (batch.codes[~np.isin(store.items[rows.row], rare)] > 0).all()
+    rare = np.flatnonzero(np.bincount(store.items[rows.place[rows.of("train")]], minlength=41) <= some)
+    assert (batch.codes[np.isin(store.items[rows.place], rare)] == 0).all()
+    assert (batch.codes[~np.isin(store.items[rows.place], rare)] > 0).all()
 
 
 @pytest.mark.parametrize("name", OUTCOMES)

@@ -49,6 +49,17 @@ class GlobalTimeConfig(SplitBase):
         """
         del user_ids
         require_times(self.kind, time_kind)
+        valid_from, test_from = self.moments(times)
+        train, valid = (_rows_before(times, offsets, cut) for cut in (valid_from, test_from))
+        name = f"{self.kind} {valid_from} {test_from}"
+        return Split(offsets[:-1].copy(), train, valid, offsets[1:].copy(), name)
+
+    def moments(self, times: Int64[ndarray, " events"]) -> tuple[int, int]:
+        """When validation and test begin.
+
+        Raises:
+            DataError: The cuts are not in order.
+        """
         given = (self.valid_from, self.test_from)
         ordered = np.sort(times) if None in given else times
         valid_from, test_from = (
@@ -60,9 +71,7 @@ class GlobalTimeConfig(SplitBase):
             raise DataError(
                 "data.split", expected="valid_from before test_from", found=found, do="Move the cuts apart."
             )
-        train, valid = (_rows_before(times, offsets, cut) for cut in (valid_from, test_from))
-        name = f"{self.kind} {valid_from} {test_from}"
-        return Split(offsets[:-1].copy(), train, valid, offsets[1:].copy(), name)
+        return valid_from, test_from
 
 
 class RollingConfig(SplitBase):

@@ -8,10 +8,9 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from usermodel.errors import DataError, NumericError
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
@@ -19,14 +18,13 @@ from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, x
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import DURATION, WATCH_TIME, SplitName
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.tasks.event_rows import EventRows, event_rows
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
-from usermodel.training.fit_rows import FitRowsConfig, RowsEpoch, fit_rows
+from usermodel.tasks.row_training import fit_on, guesses, require_vectors
+from usermodel.tasks.rows import Rows, event_rows
+from usermodel.training.fit_rows import FitRowsConfig, RowsEpoch
 
 CARD: Final = TaskCard("watch-time", "How long will the user watch?", "xauc")
-#: Rows whose guesses are computed at once.
-_BLOCK: Final = 1 << 14
 _MS: Final = 1000.0
 
 
@@ -51,7 +49,7 @@ class WatchTime:
     features: tuple[str, ...] = ("user_id", "item_id", "duration")
     card: TaskCard = CARD
 
-    def rows(self, store: SequenceStore) -> EventRows:
+    def rows(self, store: SequenceStore) -> Rows:
         """The events that are trained on and scored.
 
         Raises:
@@ -88,30 +86,30 @@ class WatchTime:
             NumericError: A vector or guess that is not finite.
         """
         rows = self.rows(store)
-        _require_vectors(vectors, rows)
+        require_vectors(vectors, rows)
         label, duration = self.labels(store, rows)
         features = RowFeatures(self.features).fit(store, rows)
         batch = features.batch(store, rows, vectors)
         model = self._trained(features, batch, rows, (label, duration), on_epoch)
         scored = rows.of(part)
-        guess = guesses(model, batch, duration, scored)
+        guess = _guesses(model, batch, duration, scored)
         return _results(guess, label[scored], duration[scored], rows.user[scored], self._card(vectors))
 
     def labels(
-        self, store: SequenceStore, rows: EventRows
+        self, store: SequenceStore, rows: Rows
     ) -> tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]]:
         """What is guessed, and the duration in seconds, 0 where unknown."""
-        seconds = np.asarray(store.feature(WATCH_TIME))[rows.row] / _MS
+        seconds = np.asarray(store.feature(WATCH_TIME))[rows.place] / _MS
         duration = np.zeros(len(rows))
         if DURATION in store.features:
-            duration = np.maximum(np.asarray(store.feature(DURATION))[rows.row], 0) / _MS
+            duration = np.maximum(np.asarray(store.feature(DURATION))[rows.place], 0) / _MS
         return (seconds / duration if self.target == "ratio" else seconds), duration
 
     def _trained(
         self,
         features: RowFeatures,
         batch: RowBatch,
-        rows: EventRows,
+        rows: Rows,
         answers: tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]],
         on_epoch: Callable[[RowsEpoch], None] | None,
     ) -> WatchTimeModel:
@@ -120,18 +118,14 @@ class WatchTime:
         torch.manual_seed(self.fit.seed)
         model = self.model.fit(features.shape(batch.vectors.shape[1]), label[train], duration[train])
         y, d = (torch.from_numpy(one).float() for one in answers)
-        at = torch.from_numpy(train)
 
-        def loss(positions: torch.Tensor) -> torch.Tensor:
-            here = at[positions]
-            return model.loss(batch.take(here), y[here], d[here])
+        def loss(at: torch.Tensor) -> torch.Tensor:
+            return model.loss(batch.take(at), y[at], d[at])
 
         def validate() -> float:
-            return xauc(guesses(model, batch, duration, valid), label[valid]).value
+            return xauc(_guesses(model, batch, duration, valid), label[valid]).value
 
-        fit_rows(
-            model, loss, len(train), self.fit, validate=validate if len(valid) else None, on_epoch=on_epoch
-        )
+        fit_on(model, loss, train, self.fit, validate=validate if len(valid) else None, on_epoch=on_epoch)
         return model
 
     def _card(self, vectors: ndarray | None) -> str:
@@ -140,38 +134,11 @@ class WatchTime:
         return f"{what}; {type(self.model.head).__name__.removesuffix('Config')} on {known}"
 
 
-@torch.no_grad()
-def guesses(
-    model: WatchTimeModel, batch: RowBatch, duration: Float64[ndarray, " rows"], at: ndarray
+def _guesses(
+    model: WatchTimeModel, batch: RowBatch, duration: Float64[ndarray, " rows"], at: Int64[ndarray, " at"]
 ) -> Float64[ndarray, " at"]:
-    """What a model says of the rows at some positions, without dropout.
-
-    Raises:
-        NumericError: A guess is not finite.
-    """
-    training = model.training
-    model.eval()
-    found = np.empty(len(at))
-    for start in range(0, len(at), _BLOCK):
-        rows = torch.from_numpy(at[start : start + _BLOCK])
-        of_rows = torch.from_numpy(duration)[rows].float()
-        found[start : start + _BLOCK] = model(batch.take(rows), of_rows).double().numpy()
-    model.train(training)
-    if not np.isfinite(found).all():
-        do = "Lower the learning rate, or choose another head."
-        raise NumericError("watch times", expected="finite guesses", found="others", do=do)
-    return found
-
-
-def _require_vectors(vectors: ndarray | None, rows: EventRows) -> None:
-    if vectors is None:
-        return
-    if vectors.ndim != 2 or len(vectors) != len(rows):
-        do = "Encode what requests gives."
-        expected = f"[{len(rows):,}, dim], one for each row"
-        raise DataError("vectors", expected=expected, found=str(list(vectors.shape)), do=do)
-    if not np.isfinite(vectors).all():
-        raise NumericError("vectors", expected="finite numbers", found="others", do="Look at the encoder.")
+    of = torch.from_numpy(duration).float()
+    return guesses(model, lambda rows: model(batch.take(rows), of[rows]), at)
 
 
 def _results(

@@ -29,7 +29,7 @@ class FitRowsConfig(Config):
 
     Attributes:
         epochs: Passes over the rows, at most.
-        batch_rows: Rows a step.
+        batch_rows: Rows a step; None takes a hundredth of the rows, but 128 to 2,048.
         learning_rate: Of Adam.
         weight_decay: Decoupled, of all weights.
         patience: Epochs without a better validation after which training ends.
@@ -39,12 +39,16 @@ class FitRowsConfig(Config):
     """
 
     epochs: int = Field(default=20, ge=1)
-    batch_rows: int = Field(default=2048, ge=1)
+    batch_rows: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     patience: int = Field(default=3, ge=1)
     row_updates: Literal["auto", "lazy", "dense"] = "auto"
     seed: int = Field(default=0, ge=0)
+
+    def batch_of(self, n_rows: int) -> int:
+        """Rows a step, of so many."""
+        return self.batch_rows or min(max(n_rows // 100, 128), 2048)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def fit_rows(
     if not n_rows:
         raise DataError("rows", expected="training rows", found="none", do="Use another split.")
     tables = [part for part in model.modules() if isinstance(part, ItemTable)]
-    optimiser = _optimiser(model, tables, config)
+    optimiser = _optimiser(model, tables, config, config.batch_of(n_rows))
     fitted, best, steps = FittedRows(), BestWeights((model,), validate), 0
     try:
         for epoch in range(1, config.epochs + 1):
@@ -143,13 +147,15 @@ def _finish_epoch(optimiser: torch.optim.Optimizer, total: float, epoch: int) ->
 def _order(n_rows: int, config: FitRowsConfig, epoch: int) -> Sequence[Tensor]:
     """Batches of an epoch: a function of seed and epoch."""
     order = generator(config.seed, "order", epoch).permutation(n_rows)
-    return torch.split(torch.from_numpy(order), config.batch_rows)
+    return torch.split(torch.from_numpy(order), config.batch_of(n_rows))
 
 
-def _optimiser(model: nn.Module, tables: Sequence[ItemTable], config: FitRowsConfig) -> torch.optim.Optimizer:
+def _optimiser(
+    model: nn.Module, tables: Sequence[ItemTable], config: FitRowsConfig, batch: int
+) -> torch.optim.Optimizer:
     own = {id(table.weight) for table in tables}
     others = [weight for weight in model.parameters() if id(weight) not in own]
-    read = config.batch_rows * LAZY_RATIO
+    read = batch * LAZY_RATIO
     lazy = config.row_updates == "lazy" or sum(table.n_items for table in tables) > read
     if tables and lazy and config.row_updates != "dense":
         return LazyAdam(tables, others, lr=config.learning_rate, decay=config.weight_decay)

@@ -1,0 +1,62 @@
+"""usermodel evaluate --task ctr: what it prints and writes, and what it refuses."""
+
+import json
+
+import pytest
+from command import usermodel
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clicks")
+    usermodel("simulate", "-o", "logs", "--users", "300", "--items", "60", "--events", "4000", cwd=folder)
+    options = ["--event-type", "event_type", "--impressions", "logs/impressions.parquet"]
+    usermodel("ingest", "logs/events.parquet", "-o", "store", *options, cwd=folder)
+    small = ["encoder.dim=8", "encoder.hidden=16", "training.max_epochs=1", "data.split.kind=global-time"]
+    sets = [word for one in small for word in ("--set", one)]
+    usermodel("pretrain", "store", "-o", "run", *sets, cwd=folder)
+    return folder
+
+
+def evaluate(road, *options, code=0):
+    return usermodel("evaluate", "run", "store", "--task", "ctr", *options, cwd=road, columns=200, code=code)
+
+
+def test_scores_and_definitions(road):
+    options = ["--head", "logistic-regression", "--features", "item_id,hour", "--calibration", "platt"]
+    out, err = evaluate(road, *options, "--json", "ctr.json")
+    scores = json.loads((road / "ctr.json").read_text())
+    assert list(scores["definitions"]) == ["auc", "gauc", "logloss", "ece", "positive_share"]
+    assert scores["task"] == "ctr"
+    assert 0.5 < scores["auc"] < 1
+    assert "LogisticRegression on item_id, hour, user vector before the row" in scores["definitions"]["auc"]
+    assert "calibrated: platt on the valid part" in err
+    assert "rows" in out
+
+
+def test_events_as_rows(road):
+    sets = ["--set", "fit.epochs=2", "--set", "model.dim=4"]
+    evaluate(road, "--label", "event_type=like", "--part", "valid", "--json", "likes.json", *sets)
+    scores = json.loads((road / "likes.json").read_text())
+    assert "label: event_type=like" in scores["definitions"]["auc"]
+    assert scores["split"] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--head", "cread"], ["'cread'", "deepfm"]),
+        (["--label", "event_type=liked"], ["label: expected event_type= one of", "like"]),
+        (["--target", "ratio"], ["--target", "an option of --task ctr"]),
+        (["--labels", "x.csv"], ["--labels", "an option of --task ctr"]),
+        (["--set", "modle.dim=3"], ["--set modle.dim", "Did you mean 'model'?"]),
+        (["--set", "model.dimm=3"], ["Did you mean 'dim'?"]),
+        (["--features", "clicked"], ["feature 'clicked'", "an outcome"]),
+    ],
+)
+def test_bad_options_exit_2_and_write_nothing(road, options, words):
+    out, err = evaluate(road, *options, "--json", "no.json", code=2)
+    assert out == ""
+    for word in words:
+        assert word in err
+    assert not (road / "no.json").exists()

@@ -1,0 +1,217 @@
+"""CTR on frozen vectors: rows from impressions and events, leakage, what vectors are worth, chance."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from usermodel.errors import ConfigError, DataError
+from usermodel.events.readers import read_events
+from usermodel.events.splits import GlobalTimeConfig, LeaveLastOutConfig
+from usermodel.heads.deepfm import DeepfmConfig
+from usermodel.heads.logistic_regression import LogisticRegressionConfig
+from usermodel.store.build import build_store
+from usermodel.tasks.ctr import Ctr
+from usermodel.tasks.row_features import RowFeatures
+from usermodel.tasks.rows import impression_rows
+from usermodel.training.fit_rows import FitRowsConfig
+
+N_USERS, SHOWN, N_ITEMS, SECOND = 80, 40, 30, 1_000_000
+START = 1_700_000_000 * SECOND
+FIT = FitRowsConfig(epochs=10, batch_rows=256, learning_rate=0.01)
+SMALL = DeepfmConfig(dim=4, hidden=(16,))
+
+
+def tastes(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(N_USERS, 2)), rng.normal(size=(N_ITEMS, 2))
+
+
+def shown(seed=0):
+    """Each user is shown an item every ten minutes, and clicks by taste: ``sigmoid(2 u . i)``."""
+    users, items = tastes()
+    rng = np.random.default_rng(seed + 1)
+    user, item = np.repeat(np.arange(N_USERS), SHOWN), rng.integers(0, N_ITEMS, N_USERS * SHOWN)
+    z = 2 * (users[user] * items[item]).sum(1)
+    clicked = rng.random(len(user)) < 1 / (1 + np.exp(-z))
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{one}" for one in user],
+            "item_id": [f"i{one}" for one in item],
+            "timestamp": START + (np.tile(np.arange(SHOWN), N_USERS) * 600 + user) * SECOND,
+            "clicked": clicked,
+            "place": rng.choice(["top", "side"], len(user)),
+            "price": rng.normal(5, 2, len(user)),
+        }
+    )
+
+
+def make_store(folder, table):
+    """Events are the clicks; their stars are 5 for items with even numbers."""
+    events = table.filter("clicked").with_columns(
+        rating=pl.col("item_id").str.slice(1).cast(pl.Int64) % 2 * -3 + 5, kind=pl.col("place")
+    )
+    log = read_events(
+        events.select("user_id", "item_id", "timestamp", "rating", "kind"),
+        time_unit="us",
+        rating="rating",
+        event_type="kind",
+    )
+    items = pl.DataFrame({"item_id": [f"i{one}" for one in range(N_ITEMS)], "year": range(N_ITEMS)})
+    return build_store(log, folder, impressions=table, items_table=items)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("ctr") / "store", shown())
+
+
+def value(results, name):
+    (found,) = (one for one in results if one.metric == name)
+    return found
+
+
+def test_rows_are_the_impressions_and_histories_are_strictly_earlier(store):
+    rows, clicked = impression_rows(store, GlobalTimeConfig())
+    table = store.table("impressions")
+    assert len(rows) == table.height
+    assert clicked.tolist() == table["clicked"].to_list()
+    for at in range(0, len(rows), 97):
+        user = rows.user[at]
+        first, end = store.offsets[user], store.offsets[user + 1]
+        earlier = (store.times[first:end] < rows.time[at]).sum()
+        assert rows.stop[at] == first + earlier
+    # A click is an event at the time of its impression, and no input of it.
+    some = rows.stop > store.offsets[rows.user]
+    assert (np.take(store.times, rows.stop[some] - 1) < rows.time[some]).all()
+
+
+def test_parts_are_cut_at_the_moments_of_the_split(store):
+    split = GlobalTimeConfig()
+    rows, _ = impression_rows(store, split)
+    valid_from, test_from = split.moments(np.asarray(store.times))
+    assert rows.time[rows.of("train")].max() < valid_from <= rows.time[rows.of("valid")].min()
+    assert rows.time[rows.of("valid")].max() < test_from <= rows.time[rows.of("test")].min()
+
+
+def test_other_splits_put_a_row_with_the_next_event(store):
+    split = store.split(LeaveLastOutConfig())
+    rows, _ = impression_rows(store, LeaveLastOutConfig())
+    first, stop = split.part("test")
+    at = rows.of("test")
+    assert ((rows.stop[at] >= first[rows.user[at]]) & (rows.stop[at] < stop[rows.user[at]])).all()
+    # Rows after the last event of a user are in no part.
+    assert len(rows) < store.table("impressions").height
+    assert (rows.time <= np.asarray(store.times)[store.offsets[rows.user + 1] - 1]).all()
+
+
+def test_one_row_a_metric(store):
+    found = Ctr(model=SMALL, fit=FIT).score(None, store)
+    assert [one.metric for one in found] == ["auc", "gauc", "logloss", "ece", "positive_share"]
+    rows, clicked = impression_rows(store, GlobalTimeConfig())
+    at = rows.of("test")
+    assert {one.n for one in found} == {len(at)}
+    assert value(found, "positive_share").value == pytest.approx(clicked[at].mean())
+    assert all(one.low <= one.value <= one.high for one in found[:4])
+    assert "users left out" in value(found, "gauc").definition
+    assert "Deepfm on user_id, item_id; " in found[0].definition
+    assert value(found, "auc").value > 0.7
+
+
+def test_a_vector_that_knows_the_taste_helps(store):
+    users, _ = tastes()
+    task = Ctr(model=SMALL, fit=FIT, features=("item_id",))
+    rows, _ = task.rows(store)
+    numbers = np.array([int(one[1:]) for one in store.users.ids])
+    vectors = users[numbers][rows.user].astype(np.float32)
+    without, with_it = (value(task.score(one, store), "auc") for one in (None, vectors))
+    assert with_it.low > without.high
+
+
+def test_with_shuffled_labels_it_scores_at_chance(tmp_path):
+    table = shown()
+    order = np.random.default_rng(1).permutation(table.height)
+    table = table.with_columns(pl.col("clicked").gather(order))
+    found = Ctr(model=SMALL, fit=FIT).score(None, make_store(tmp_path / "store", table))
+    for name in ("auc", "gauc"):
+        assert value(found, name).low < 0.5 < value(found, name).high
+
+
+def test_columns_of_impressions_are_features_and_clicks_are_not(store):
+    rows, _ = impression_rows(store, GlobalTimeConfig())
+    features = RowFeatures(("item_id", "place", "price", "items.year", "hour")).fit(store, rows)
+    shape = features.shape()
+    assert [name for name, _ in shape.fields] == ["item_id", "place", "hour"]
+    assert shape.numbers == ("price", "items.year")
+    batch = features.batch(store, rows, None)
+    place = store.table("impressions")["place"].to_list()
+    assert len({(name, int(code)) for name, code in zip(place, batch.codes[:, 1], strict=True)}) == 2
+    with pytest.raises(DataError, match="an outcome"):
+        RowFeatures(("clicked",)).fit(store, rows)
+
+
+@pytest.mark.parametrize(("label", "positive"), [("rating>=4", 0), ("rating=2", 1), ("kind", None)])
+def test_labels_of_events(store, label, positive):
+    if positive is None:
+        label = "event_type=top"
+    task = Ctr(model=SMALL, fit=FIT, label=label)
+    rows, clicked = task.rows(store)
+    assert len(rows) == store.n_events
+    if positive is not None:
+        numbers = np.array([int(one[1:]) for one in store.vocabulary.ids])
+        assert (clicked == (numbers[rows.item - 1] % 2 == positive)).all()
+        assert value(task.score(None, store), "auc").value > 0.95
+    else:
+        assert (clicked == (store.feature("event_type") == store.event_types.index("top") + 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("stars", "COLUMN>=NUMBER"),
+        ("rating>=many", "rating>=NUMBER"),
+        ("event_type=buy", "one of"),
+        ("watch_time_ms>=3", "Ingest with --watch-time"),
+    ],
+)
+def test_a_label_that_says_nothing_is_refused(store, label, message):
+    with pytest.raises((ConfigError, DataError), match=message):
+        Ctr(label=label).rows(store)
+
+
+def test_a_share_of_the_labels(store):
+    task = Ctr(model=LogisticRegressionConfig(), fit=FIT, train_share=0.1)
+    rows, _ = task.rows(store)
+    found = task.score(None, store)
+    n = round(0.1 * len(rows.of("train")))
+    assert f"{n:,} training rows" in found[0].definition
+    assert found[0].n == len(rows.of("test"))
+    with pytest.raises(ConfigError, match="train_share"):
+        Ctr(train_share=0)
+
+
+@pytest.mark.parametrize("kind", ["platt", "isotonic"])
+def test_calibration_is_fitted_on_the_validation_part(store, kind):
+    hard = FIT.override({"learning_rate": 0.2, "epochs": 3})
+    raw = Ctr(model=SMALL, fit=hard).score(None, store)
+    found = Ctr(model=SMALL, fit=hard, calibration=kind).score(None, store)
+    assert value(found, "ece").value < value(raw, "ece").value
+    assert f"calibrated: {kind} on the valid part" in found[0].definition
+    if kind == "platt":
+        assert value(found, "auc").value == pytest.approx(value(raw, "auc").value)
+
+
+def test_equal_seeds_give_equal_scores(store):
+    task = Ctr(model=SMALL, fit=FIT.override({"epochs": 2}))
+    assert [one.value for one in task.score(None, store)] == [one.value for one in task.score(None, store)]
+
+
+def test_what_cannot_be_scored_is_refused(store, tmp_path):
+    with pytest.raises(DataError, match="one for each row"):
+        Ctr().score(np.zeros((3, 2), dtype=np.float32), store)
+    table = shown().with_columns(clicked=pl.lit(value=True))
+    with pytest.raises(DataError, match="rows of both labels"):
+        Ctr().score(None, make_store(tmp_path / "all", table))
+    log = shown().select("user_id", "item_id", "timestamp")
+    bare = build_store(read_events(log, time_unit="us"), tmp_path / "bare")
+    with pytest.raises(DataError, match="Ingest with --impressions"):
+        Ctr().rows(bare)
