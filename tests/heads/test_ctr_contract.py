@@ -3,25 +3,36 @@
 import importlib
 import json
 import pkgutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import usermodel.heads
-from usermodel.errors import ConfigError
+from usermodel.errors import ConfigError, DataError
 from usermodel.heads.ctr import CtrConfig
 from usermodel.heads.dcn_v2 import DcnV2Config
 from usermodel.heads.deepfm import DeepfmConfig, pairs
+from usermodel.heads.din import DinConfig
 from usermodel.heads.final_mlp import FinalMlpConfig
 from usermodel.heads.logistic_regression import LogisticRegressionConfig
-from usermodel.heads.row_inputs import RowBatch, RowShape
+from usermodel.heads.row_inputs import RowBatch, RowHistories, RowShape
+from usermodel.heads.target_attention import TargetAttentionConfig
 from usermodel.heads.wide_deep import WideDeepConfig
 from usermodel.metrics.ctr import measure
 
-SHAPE = RowShape((("user", 20), ("item", 15), ("place", 2)), ("price",), vector_dim=5)
+SHAPE = RowShape((("user", 20), ("item", 15), ("place", 2)), ("price",), vector_dim=5, history="item")
 #: Sizes that a test can bear.
-SMALL = {"dim": 4, "hidden": (16,), "other_hidden": (8,), "gate_hidden": 8, "cross_layers": 2}
+SMALL = {
+    "dim": 4,
+    "hidden": (16,),
+    "other_hidden": (8,),
+    "gate_hidden": 8,
+    "cross_layers": 2,
+    "attention": (6,),
+    "positions": 3,
+}
 
 
 def small(kind):
@@ -45,7 +56,11 @@ every_head = pytest.mark.parametrize("config", discover(), ids=repr)
 def batch(n=64, seed=0):
     g = torch.Generator().manual_seed(seed)
     codes = torch.stack([torch.randint(0, size + 1, (n,), generator=g) for _, size in SHAPE.fields], 1)
-    return RowBatch(codes, torch.randn(n, 1, generator=g), torch.randn(n, 5, generator=g))
+    # Ranges of one table of events; every fourth row has none.
+    start = torch.randint(0, 90, (n,), generator=g)
+    stop = start + torch.randint(1, 8, (n,), generator=g) * (torch.arange(n) % 4 > 0)
+    histories = RowHistories(torch.randint(0, 16, (100,), generator=g), start, stop)
+    return RowBatch(codes, torch.randn(n, 1, generator=g), torch.randn(n, 5, generator=g), histories)
 
 
 def built(config, shape=SHAPE, seed=0):
@@ -64,7 +79,7 @@ def shaken(model):
 def test_the_walk_finds_them():
     names = {type(config).__name__ for config in discover()}
     assert {"LogisticRegressionConfig", "DnnConfig", "WideDeepConfig", "DeepfmConfig"} <= names
-    assert {"DcnV2Config", "FinalMlpConfig"} <= names
+    assert {"DcnV2Config", "FinalMlpConfig", "DinConfig", "TargetAttentionConfig"} <= names
 
 
 @every_head
@@ -92,15 +107,35 @@ def test_no_row_one_row_and_rows_in_another_order(config):
 
 
 @every_head
-@pytest.mark.parametrize("shape", [RowShape((("item", 15),)), RowShape((), ("price",)), RowShape((), (), 5)])
+@pytest.mark.parametrize(
+    "shape", [RowShape((("item", 15),), history="item"), RowShape((), ("price",)), RowShape((), (), 5)]
+)
 def test_rows_of_one_kind_of_field_will_do(config, shape):
     rows = batch()
     rows = RowBatch(
         rows.codes[:, 1 : 1 + len(shape.fields)],
         rows.numbers[:, : len(shape.numbers)],
         rows.vectors[:, : shape.vector_dim],
+        rows.histories,
     )
+    if isinstance(config, DinConfig | TargetAttentionConfig) and not shape.history:
+        with pytest.raises(ConfigError, match="rows with a history of items"):
+            built(config, shape)
+        return
     assert bool(built(config, shape)(rows).isfinite().all())
+
+
+@every_head
+def test_only_heads_that_look_at_histories_see_them(config):
+    model, rows = shaken(built(config)), batch()
+    past = rows.histories
+    other = replace(rows, histories=RowHistories((past.codes + 1) % 16, past.start, past.stop))
+    looks = isinstance(config, DinConfig | TargetAttentionConfig)
+    changed = model(rows) != model(other)
+    assert bool((changed == (looks & (past.stop > past.start))).all())
+    if looks:
+        with pytest.raises(DataError, match="expected histories"):
+            model(replace(rows, histories=None))
 
 
 @every_head
@@ -206,3 +241,53 @@ def test_what_final_mlp_refuses():
         validate(FinalMlpConfig, {"hidden": (10,), "heads": 4}, "head")
     with pytest.raises(ConfigError, match="Did you mean 'price'"):
         built(FinalMlpConfig(gates=(("prise",), ())))
+
+
+def histories_of(rows):
+    past = rows.histories
+    return [past.codes[a:b] for a, b in zip(past.start.tolist(), past.stop.tolist(), strict=True)]
+
+
+def test_histories_end_to_end():
+    past = RowHistories(torch.arange(10), torch.tensor([2, 5, 7]), torch.tensor([4, 5, 10]))
+    codes, owner, distance = past.laid_out()
+    assert codes.tolist() == [2, 3, 7, 8, 9]
+    assert owner.tolist() == [0, 0, 2, 2, 2]
+    assert distance.tolist() == [1, 0, 2, 1, 0]
+
+
+def test_din_is_its_formula():
+    model, rows = shaken(built(small(DinConfig))), batch()
+    e, interests = fields_of(model, rows), []
+    for row, codes in enumerate(histories_of(rows)):
+        total = torch.zeros(4)
+        for code in codes:
+            one, shown = model.inputs.table.weight[model.inputs.starts[1] + code].detach(), e[row, 1]
+            x = torch.cat([one, shown, one - shown, one * shown])
+            weight = model.weight(torch.relu(model.attention.layers[0](x)))
+            total = total + weight * one
+        interests.append(total)
+    x = torch.cat([e.flatten(1), torch.stack(interests)], 1)
+    wanted = model.out(torch.relu(model.mlp.layers[0](x))).squeeze(1)
+    torch.testing.assert_close(model(rows), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_target_attention_is_its_formula():
+    """Row by row, by torch's own attention; of a row without history nothing is added."""
+    model, rows = shaken(built(small(TargetAttentionConfig))), batch()
+    e, found = fields_of(model, rows), []
+    for row, codes in enumerate(histories_of(rows)):
+        shown = e[row, 1]
+        h = shown
+        if len(codes):
+            distance = torch.arange(len(codes) - 1, -1, -1).clamp(max=2)
+            events = model.inputs.table.weight[model.inputs.starts[1] + codes] + model.position(distance)
+            key, value = model.key_value(model.norms[1](events)).chunk(2, 1)
+            query = model.query(model.norms[0](shown))
+            q, k, v = (one.view(-1, 2, 2).transpose(0, 1) for one in (query, key, value))
+            asked = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+            h = shown + model.out_of_heads(asked.transpose(0, 1).flatten())
+        found.append(h + model.feed_forward(model.norms[2](h)))
+    x = torch.cat([e.flatten(1), torch.stack(found)], 1)
+    wanted = model.out(torch.relu(model.mlp.layers[0](x))).squeeze(1)
+    torch.testing.assert_close(model(rows), wanted, atol=1e-4, rtol=1e-4)

@@ -8,7 +8,9 @@ from usermodel.errors import ConfigError, DataError
 from usermodel.events.readers import read_events
 from usermodel.events.splits import GlobalTimeConfig, LeaveLastOutConfig
 from usermodel.heads.deepfm import DeepfmConfig
+from usermodel.heads.din import DinConfig
 from usermodel.heads.logistic_regression import LogisticRegressionConfig
+from usermodel.heads.target_attention import TargetAttentionConfig
 from usermodel.store.build import build_store
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.row_features import RowFeatures
@@ -125,6 +127,33 @@ def test_a_vector_that_knows_the_taste_helps(store):
     vectors = users[numbers][rows.user].astype(np.float32)
     without, with_it = (value(task.score(one, store), "auc") for one in (None, vectors))
     assert with_it.low > without.high
+
+
+@pytest.mark.parametrize("kind", [DinConfig, TargetAttentionConfig])
+def test_histories_tell_what_the_item_alone_does_not(store, kind):
+    model = kind(dim=4, hidden=(16,))
+    fit = FIT.override({"epochs": 40, "batch_rows": 128, "patience": 40})
+    alone = Ctr(model=SMALL, fit=fit, features=("item_id",)).score(None, store)
+    found = Ctr(model=model, fit=fit, features=("item_id",)).score(None, store)
+    assert value(found, "auc").value > value(alone, "auc").value + 0.1
+    with pytest.raises(ConfigError, match="rows with a history"):
+        Ctr(model=model, features=("user_id",)).score(None, store)
+
+
+def test_histories_are_strictly_earlier_and_no_longer_than_asked(store):
+    rows, _ = impression_rows(store, GlobalTimeConfig())
+    features = RowFeatures(("item_id",), max_history=3).fit(store, rows)
+    past = features.batch(store, rows, None).histories
+    assert (past.stop.numpy() == rows.stop).all()
+    lengths = (past.stop - past.start).numpy()
+    assert (lengths == np.minimum(rows.stop - store.offsets[rows.user], 3)).all()
+    # The code of an event is that of the item where it is shown.
+    shown = features.batch(store, rows, None).codes[:, 0].numpy()
+    of_item = dict(zip(rows.item.tolist(), shown.tolist(), strict=True))
+    assert all(
+        of_item.get(int(item), code) == code
+        for item, code in zip(store.items, past.codes.tolist(), strict=True)
+    )
 
 
 def test_with_shuffled_labels_it_scores_at_chance(tmp_path):

@@ -45,7 +45,7 @@ def evaluate(
     head: Annotated[
         str | None,
         typer.Option(
-            help="ctr: logistic-regression dnn wide-deep deepfm dcn-v2 final-mlp; watch-time: value-regression wlr d2q tpm cread "
+            help="ctr: logistic-regression dnn wide-deep deepfm dcn-v2 final-mlp din target-attention; watch-time: value-regression wlr d2q tpm cread "
             "generative-regression.",
             show_default="deepfm, or value-regression",
         ),

@@ -46,6 +46,7 @@ class Ctr:
             ``rating>=4`` or ``event_type=like``.
         split: What trains and what tests; a `Split`, or the configuration of one.
         features: What is known of a row beside the user's vector, see `usermodel.tasks.row_features`.
+        max_history: Events before a row that heads which look at histories may read.
         calibration: Fitted on the validation part, of log-odds: ``none``, ``platt`` or ``isotonic``.
         train_share: Share of the training rows that are used, drawn with the seed of ``fit``; for curves over the number of labels.
     """
@@ -55,6 +56,7 @@ class Ctr:
     label: str = CLICKED
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
     features: tuple[str, ...] = ("user_id", "item_id")
+    max_history: int = 20
     calibration: Literal["none", "platt", "isotonic"] = "none"
     train_share: float = 1.0
     card: TaskCard = CARD
@@ -109,7 +111,7 @@ class Ctr:
         train, scored = self._drawn(rows), rows.of(part)
         for name, at in (("train", train), (part, scored)):
             _require_both(clicked[at], f"{store.path}, {name} part")
-        features = RowFeatures(self.features).fit(store, rows, train)
+        features = RowFeatures(self.features, max_history=self.max_history).fit(store, rows, train)
         batch = features.batch(store, rows, vectors)
         model = self._trained(features, batch, (train, rows.of("valid")), clicked, on_epoch)
         z = _log_odds(model, batch, scored)

@@ -18,7 +18,7 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from usermodel.errors import DataError, nearest
-from usermodel.heads.row_inputs import RowBatch, RowShape
+from usermodel.heads.row_inputs import RowBatch, RowHistories, RowShape
 from usermodel.schema import (
     CLICKED,
     DURATION,
@@ -35,6 +35,8 @@ from usermodel.tasks.rows import IMPRESSIONS, Rows, impression_columns
 
 #: What happened, and is not known before.
 OUTCOMES: Final = (EVENT_TYPE, WATCH_TIME, RATING, LABEL, CLICKED)
+#: The field that histories are of.
+_HISTORY: Final = "item_id"
 _HOUR: Final = 3_600_000_000
 _DAYS: Final = 7
 #: 1970-01-01 was a Thursday, weekday 3 counted from Monday.
@@ -49,10 +51,12 @@ class RowFeatures:
     Attributes:
         names: Columns, see the module.
         min_count: Training rows that a category must have; rarer ones are unknown, so that what is unknown is learned, too.
+        max_history: Events before each row that models may read, by the codes of ``item_id``; 0 gives none.
     """
 
     names: Sequence[str]
     min_count: int = 2
+    max_history: int = 0
     _codes: dict[str, Int64[ndarray, " codes"]] = field(default_factory=dict)
     _scales: dict[str, tuple[float, float]] = field(default_factory=dict)
     _train: Int64[ndarray, " train"] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -83,7 +87,8 @@ class RowFeatures:
     def shape(self, vector_dim: int = 0) -> RowShape:
         """What a model must know."""
         fields = tuple((name, int(codes.max(initial=0))) for name, codes in self._codes.items())
-        return RowShape(fields, tuple(self._scales), vector_dim)
+        history = _HISTORY if self.max_history and _HISTORY in self._codes else ""
+        return RowShape(fields, tuple(self._scales), vector_dim, history)
 
     def batch(
         self, store: SequenceStore, rows: Rows, vectors: Float32[ndarray, "rows vector_dim"] | None
@@ -103,7 +108,17 @@ class RowFeatures:
             known_vectors = vectors[self._train]
             scale = known_vectors.std(0)
             ready = (vectors - known_vectors.mean(0)) / np.where(scale > 0, scale, 1.0)
-        return RowBatch(torch.from_numpy(codes), torch.from_numpy(numbers), torch.from_numpy(ready))
+        past = self._histories(store, rows)
+        return RowBatch(torch.from_numpy(codes), torch.from_numpy(numbers), torch.from_numpy(ready), past)
+
+    def _histories(self, store: SequenceStore, rows: Rows) -> RowHistories | None:
+        """The last events before each row, by the codes of items; None where nobody asks."""
+        if not (self.max_history and _HISTORY in self._codes):
+            return None
+        known, items = self._codes[_HISTORY], np.asarray(store.items)
+        codes = np.where(items < len(known), known[np.minimum(items, len(known) - 1)], 0)
+        start = np.maximum(rows.stop - self.max_history, store.offsets[rows.user])
+        return RowHistories(*(torch.from_numpy(one) for one in (codes, start, rows.stop)))
 
 
 def _read(store: SequenceStore, rows: Rows, name: str) -> ndarray:
