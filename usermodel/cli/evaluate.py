@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import typer
 
 from usermodel.cli import common
-from usermodel.cli.evaluate_rows import Wanted, score_rows
+from usermodel.cli.evaluate_rows import Wanted, score_all, score_rows
 from usermodel.cli.outputs import refuse_taken
 from usermodel.cli.results import print_results, write_results
 
@@ -35,11 +35,11 @@ def evaluate(
     run: common.RunPath,
     store: common.StorePath,
     task: Annotated[
-        Literal["next-item", "user-attribute", "user-choice", "ctr", "watch-time"],
+        Literal["next-item", "user-attribute", "user-choice", "ctr", "watch-time", "all"],
         typer.Option(
             help="What to score: items that users took next; a linear probe of --label on frozen vectors, or the head of a "
             "fine-tuned run; what users chose, by such a head; clicks on what was shown, and how long events were watched, by a "
-            "--head on frozen vectors."
+            "--head on frozen vectors; or all for which the store has rows."
         ),
     ] = "next-item",
     head: Annotated[
@@ -71,8 +71,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="user-attribute: with commas, columns of the users table of the store, or of --labels, to probe vectors for. ctr: "
-            "clicked, or events as rows by COLUMN>=NUMBER or COLUMN=VALUE.",
+            help="user-attribute: with commas, columns of the users table of the store, or of --labels, to probe vectors for. all: of "
+            "these only; ctr: clicked, or events as rows by COLUMN>=NUMBER or COLUMN=VALUE.",
         ),
     ] = None,
     labels: Annotated[
@@ -151,32 +151,31 @@ def evaluate(
     if json_out is not None:
         refuse_taken(json_out, overwrite)
     part = part or "test"
+    opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
+    about_run = facts(finished, opened)
+    if task == "all":
+        every = score_all(finished, opened, _names(label or ""), part, allowed)
+        if json_out is not None:
+            objects = {name: flat(rows, task=name, split=part, **about_run) for name, rows in every.items()}
+            write_results(json_out, objects)
+        return
     if task in ROWS:
-        opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
         wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [])
         found = score_rows(finished, opened, wanted, part, allowed)
         print_results(found, f"{task}, {part} part of the run's split", counted="rows")
         if json_out is not None:
-            write_results(json_out, flat(found, task=task, split=part, **facts(finished, opened)))
+            write_results(json_out, flat(found, task=task, split=part, **about_run))
         return
     if task != "next-item":
-        opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
         with common.plain_warnings():
             found = _score_labels(finished, opened, task, _names(label or ""), labels, part, allowed)
         about = f"probe of {label}" if label else f"{part} part of the run's labels"
         print_results(found, f"{task}, {about}", counted="choices" if task == "user-choice" else "users")
         if json_out is not None:
             part_of = {} if label else {"split": part}
-            write_results(json_out, flat(found, task=task, **part_of, **facts(finished, opened)))
+            write_results(json_out, flat(found, task=task, **part_of, **about_run))
         return
-    options: NextItemOptions = {
-        "as_": as_,
-        "interval": interval or "bootstrap",
-        "by": cast("tuple[By, ...]", _names(by or "")),
-    }
-    if metrics is not None:
-        options["metrics"] = _names(metrics)
-    opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
+    options = _item_options(metrics, by, as_, interval)
     with common.progress("encoding", "users") as update:
         found = score(
             finished, opened, part=part, index=index, allow_modules=allowed, on_progress=update, **options
@@ -184,7 +183,23 @@ def evaluate(
     print_results(found, f"{task}, {part} targets" + (f", as {as_}" if as_ else ""))
     if json_out is not None:
         preset = {"as": as_} if as_ else {}
-        write_results(json_out, flat(found, task=task, split=part, **preset, **facts(finished, opened)))
+        write_results(json_out, flat(found, task=task, split=part, **preset, **about_run))
+
+
+def _item_options(
+    metrics: str | None,
+    by: str | None,
+    as_: Literal["recbole", "rectools", "bars"] | None,
+    interval: Literal["bootstrap", "normal"] | None,
+) -> NextItemOptions:
+    options: NextItemOptions = {
+        "as_": as_,
+        "interval": interval or "bootstrap",
+        "by": cast("tuple[By, ...]", _names(by or "")),
+    }
+    if metrics is not None:
+        options["metrics"] = _names(metrics)
+    return options
 
 
 def _require_effect(
@@ -199,7 +214,9 @@ def _require_effect(
 
     idle = {} if task == "next-item" else of_items
     idle = idle | {name: value for name, value in of_rows.items() if task not in OF_ROWS[name]}
-    of_label = {"user-attribute": (), "ctr": ("--labels",)}.get(task, tuple(of_attributes))
+    of_label = {"user-attribute": (), "ctr": ("--labels",), "all": ("--labels",)}.get(
+        task, tuple(of_attributes)
+    )
     idle = idle | {name: of_attributes[name] for name in of_label}
     for option, value in idle.items():
         if value is not None:
