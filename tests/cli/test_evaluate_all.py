@@ -13,7 +13,7 @@ from usermodel.training.pretrain import pretrain
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all")
-    usermodel("simulate", "-o", "logs", "--users", "300", "--items", "60", "--events", "4000", cwd=folder)
+    usermodel("simulate", "-o", "logs", "--users", "120", "--items", "60", "--events", "1200", cwd=folder)
     options = ["--watch-time", "watch_time_ms", "--duration", "duration_ms"]
     tables = ["--impressions", "logs/impressions.parquet", "--users-table", "logs/users.parquet"]
     usermodel("ingest", "logs/events.parquet", "-o", "store", *options, *tables, cwd=folder)

@@ -9,7 +9,7 @@ from command import usermodel
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clicks")
-    usermodel("simulate", "-o", "logs", "--users", "300", "--items", "60", "--events", "4000", cwd=folder)
+    usermodel("simulate", "-o", "logs", "--users", "120", "--items", "60", "--events", "1200", cwd=folder)
     options = ["--event-type", "event_type", "--impressions", "logs/impressions.parquet"]
     usermodel("ingest", "logs/events.parquet", "-o", "store", *options, cwd=folder)
     small = ["encoder.dim=8", "encoder.hidden=16", "training.max_epochs=1", "data.split.kind=global-time"]

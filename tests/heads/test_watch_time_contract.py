@@ -16,7 +16,9 @@ from usermodel.metrics.watch_time import xauc
 
 DIM, ROWS = 6, 400
 #: Small, where the default is not.
-EXAMPLES = {"GenerativeRegressionConfig": {"dim": 16, "heads": 2, "layers": 1, "curriculum_steps": 100}}
+EXAMPLES = {
+    "GenerativeRegressionConfig": {"dim": 16, "heads": 2, "hidden": 32, "layers": 1, "curriculum_steps": 60}
+}
 
 
 def discover() -> list[WatchTimeConfig]:

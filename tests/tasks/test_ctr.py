@@ -132,7 +132,7 @@ def test_a_vector_that_knows_the_taste_helps(store):
 @pytest.mark.parametrize("kind", [DinConfig, TargetAttentionConfig])
 def test_histories_tell_what_the_item_alone_does_not(store, kind):
     model = kind(dim=4, hidden=(16,))
-    fit = FIT.override({"epochs": 40, "batch_rows": 128, "patience": 40})
+    fit = FIT.override({"epochs": 25, "batch_rows": 128, "patience": 25})
     alone = Ctr(model=SMALL, fit=fit, features=("item_id",)).score(None, store)
     found = Ctr(model=model, fit=fit, features=("item_id",)).score(None, store)
     assert value(found, "auc").value > value(alone, "auc").value + 0.1
