@@ -17,7 +17,17 @@ def demo(tmp_path_factory):
     )
     stages = []
     made = run_demo(tmp_path_factory.mktemp("demo"), config=config, recipe=recipe, on_stage=stages.append)
-    assert stages == ["simulate", "ingest", "pretrain", "embed", "index", "recommend", "evaluate", "report"]
+    assert stages == [
+        "simulate",
+        "ingest",
+        "pretrain",
+        "embed",
+        "index",
+        "recommend",
+        "evaluate",
+        "tasks",
+        "report",
+    ]
     return made
 
 
@@ -48,6 +58,15 @@ def test_an_attribute_probe_on_frozen_vectors_beats_the_majority(demo, attribute
     assert accuracy.mean() - 2 * accuracy.std() / np.sqrt(5) > majority
 
 
+def test_vectors_help_in_every_other_task(demo):
+    """Intervals of clicks do not overlap; the others are no worse."""
+    found = {one.task: one for one in demo.tasks}
+    assert list(found) == ["ctr", "watch-time", "user-attribute"]
+    assert found["ctr"].with_vectors.low > found["ctr"].without.high
+    assert found["watch-time"].with_vectors.value > 0.6
+    assert found["user-attribute"].with_vectors.value > found["user-attribute"].without.value
+
+
 def test_the_report_is_one_file_that_names_every_method(demo):
     page = demo.report.read_text()
     for word in (
@@ -60,6 +79,8 @@ def test_the_report_is_one_file_that_names_every_method(demo):
         "effective_rank",
         "popularity_r2",
         "alignment",
+        "What else are the vectors for?",
+        "user-attribute",
     ):
         assert word in page
     assert "http://www.w3.org" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "").replace(

@@ -2,8 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from command import usermodel
+
+from usermodel.benchmark.evaluate_rows import evaluate_rows
+from usermodel.embeddings.user_encoder import UserEncoder
+from usermodel.encoders.encode import encode
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.ctr import Ctr
+from usermodel.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +68,21 @@ def test_bad_options_exit_2_and_write_nothing(road, options, words):
     for word in words:
         assert word in err
     assert not (road / "no.json").exists()
+
+
+def test_vectors_are_those_of_the_history_before_each_row(road):
+    """What is shown between two events is encoded once, and gets the vector that it would have had alone."""
+    run, store = Run.open(road / "run"), SequenceStore.open(road / "store")
+    given = []
+
+    class Asked(Ctr):
+        def score(self, vectors, store, **options):
+            given.append(vectors)
+            return []
+
+    task, counted = Asked(split=run.recipe.data.split), []
+    evaluate_rows(run, store, task, on_progress=lambda done, n: counted.append(n))
+    module = UserEncoder.load(run).module
+    requests = task.requests(store, module.max_history, module.n_items)
+    np.testing.assert_allclose(given[0], encode(module, store, requests), atol=1e-5)
+    assert counted[0] < 0.7 * len(requests)

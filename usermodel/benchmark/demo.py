@@ -1,4 +1,4 @@
-"""The whole road on simulated logs: simulate, ingest, pretrain, embed, index, recommend, evaluate, report."""
+"""The whole road on simulated logs: simulate, ingest, pretrain, embed, index, recommend, evaluate, other tasks, report."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import polars as pl
 from usermodel.baselines.item_knn import ItemKnn
 from usermodel.baselines.popularity import Popularity
 from usermodel.benchmark.demo_report import DemoNumbers, write_demo_report
+from usermodel.benchmark.demo_tasks import TaskGain, other_tasks
 from usermodel.benchmark.evaluate import evaluate_encoder
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.files import save_tables
@@ -45,6 +46,7 @@ class Demo:
         folder: ``logs/ store/ run/ users.parquet index/ report.html``.
         scores: Method -> metrics of the next-item task, worst first.
         ceiling: The same metrics of the scorer that knows the planted truth.
+        tasks: What the vectors add to clicks, watch time and an attribute.
         recommendations: Top items of three users.
         seconds: Stage -> wall time.
     """
@@ -52,6 +54,7 @@ class Demo:
     folder: Path
     scores: dict[str, list[TaskResult]] = field(default_factory=dict)
     ceiling: dict[str, float] = field(default_factory=dict)
+    tasks: list[TaskGain] = field(default_factory=list)
     recommendations: pl.DataFrame = field(default_factory=pl.DataFrame)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -93,7 +96,12 @@ def run_demo(
     log = read_events(
         logs / "events.parquet", event_type="event_type", watch_time="watch_time_ms", duration="duration_ms"
     )
-    store = build_store(log, folder / "store")
+    store = build_store(
+        log,
+        folder / "store",
+        impressions=logs / "impressions.parquet",
+        users_table=logs / "users.parquet",
+    )
     clock.begin("pretrain")
     run = pretrain(store, recipe, folder / "run", on_progress=on_progress)
     clock.begin("embed")
@@ -108,9 +116,11 @@ def run_demo(
     clock.begin("evaluate")
     demo.scores = _compare(store, run, encoder)
     demo.ceiling = _ceiling(logs, store)
+    clock.begin("tasks")
+    demo.tasks = other_tasks(run, store)
     clock.begin("report")
     found = health(users, encoder.items(), store)
-    numbers = DemoNumbers(demo.scores, demo.ceiling, demo.recommendations, demo.seconds, found)
+    numbers = DemoNumbers(demo.scores, demo.ceiling, demo.tasks, demo.recommendations, demo.seconds, found)
     write_demo_report(demo.report, numbers, run, users, _last_intent(logs))
     clock.end()
     return demo

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from usermodel.benchmark.evaluate import require_untrained_targets
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
@@ -56,5 +58,9 @@ def evaluate_rows(
     require_untrained_targets(run, store)
     module = encoder.module
     requests = task.requests(store, module.max_history, module.n_items)
-    vectors = encode(module, store, requests, on_progress=on_progress)
+    # Rows between two events of a user have the same history: what was shown together is encoded once.
+    _, first, row = np.unique(
+        requests.stop * store.n_users + requests.user, return_index=True, return_inverse=True
+    )
+    vectors = encode(module, store, requests.take(first), on_progress=on_progress)[row]
     return task.score(vectors, store, part=part, on_epoch=on_epoch)

@@ -52,6 +52,8 @@ def demo(
     shown = made.recommendations.select("user_id", "rank", "item_id", "title", "score")
     common.print_table("Five items for three users", shown.columns, shown.rows())
     common.print_table("Next item, test targets, full ranking", ["", *columns], rows)
+    gains = [(one.task, one.metric, one.without.value, one.with_vectors.value) for one in made.tasks]
+    common.print_table("Other tasks, test rows", ["task", "metric", "without vectors", "with vectors"], gains)
     common.say(f"finished in {sum(made.seconds.values()):.0f} s")
     common.results.print(f"report: {made.report.resolve()}", soft_wrap=True)
 
