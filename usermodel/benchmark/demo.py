@@ -93,15 +93,7 @@ def run_demo(
     clock.begin("simulate")
     logs = simulate(config, folder / "logs")
     clock.begin("ingest")
-    log = read_events(
-        logs / "events.parquet", event_type="event_type", watch_time="watch_time_ms", duration="duration_ms"
-    )
-    store = build_store(
-        log,
-        folder / "store",
-        impressions=logs / "impressions.parquet",
-        users_table=logs / "users.parquet",
-    )
+    store = _ingest(logs, folder / "store")
     clock.begin("pretrain")
     run = pretrain(store, recipe, folder / "run", on_progress=on_progress)
     clock.begin("embed")
@@ -124,6 +116,13 @@ def run_demo(
     write_demo_report(demo.report, numbers, run, users, _last_intent(logs))
     clock.end()
     return demo
+
+
+def _ingest(logs: Path, folder: Path) -> SequenceStore:
+    events = logs / "events.parquet"
+    log = read_events(events, event_type="event_type", watch_time="watch_time_ms", duration="duration_ms")
+    shown, users = logs / "impressions.parquet", logs / "users.parquet"
+    return build_store(log, folder, impressions=shown, users_table=users)
 
 
 class _Clock:
