@@ -43,7 +43,8 @@ def test_scores_and_definitions(road):
 
 
 def test_events_as_rows(road):
-    sets = ["--set", "fit.epochs=2", "--set", "model.dim=4"]
+    sets = ["--set", "fit.epochs=2", "--set", "model.dim=4", "--set", "model.table.kind=hashed"]
+    sets += ["--set", "model.table.table_rows=50", "--set", "fit.row_updates=lazy"]
     evaluate(road, "--label", "event_type=like", "--part", "valid", "--json", "likes.json", *sets)
     scores = json.loads((road / "likes.json").read_text())
     assert "label: event_type=like" in scores["definitions"]["auc"]

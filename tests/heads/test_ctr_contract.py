@@ -21,6 +21,7 @@ from usermodel.heads.row_inputs import RowBatch, RowHistories, RowShape
 from usermodel.heads.target_attention import TargetAttentionConfig
 from usermodel.heads.wide_deep import WideDeepConfig
 from usermodel.metrics.ctr import measure
+from usermodel.nn.item_table import HashedItemsConfig, ItemTable, hashed_rows
 
 SHAPE = RowShape((("user", 20), ("item", 15), ("place", 2)), ("price",), vector_dim=5, history="item")
 #: Sizes that a test can bear.
@@ -74,6 +75,19 @@ def shaken(model):
         for weight in model.parameters():
             weight.add_(0.3 * torch.randn_like(weight))
     return model.eval()
+
+
+@every_head
+def test_a_hashed_table_has_the_size_that_was_asked_for(config):
+    """Whatever the number of categories; and the same code of two fields has rows of its own."""
+    table = HashedItemsConfig(table_rows=11, lookups=2)
+    model = built(config.override({"table": table}))
+    tables = [part for part in model.modules() if isinstance(part, ItemTable)]
+    assert {len(part.weight) for part in tables} == {11}
+    model(batch()).square().sum().backward()
+    assert all(bool(part.weight.grad.isfinite().all()) for part in tables)
+    rows = [hashed_rows(torch.tensor([start + 3]), table).tolist() for start in (1, 22)]
+    assert rows[0] != rows[1]
 
 
 def test_the_walk_finds_them():

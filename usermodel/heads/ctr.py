@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from usermodel.config import Config
 from usermodel.heads.row_inputs import RowBatch, RowInputs, RowShape
+from usermodel.nn.item_table import HashedItemsConfig, ItemsConfig, PlainItemsConfig
 
 
 class CtrModel(nn.Module, ABC):
@@ -26,9 +27,12 @@ class CtrConfig(Config, ABC):
 
     Attributes:
         dim: Width of a field's vector.
+        table: Vectors of categories: ``plain``, one for each; ``hashed``, a few hashed rows of one table of a size of your choice,
+            see `usermodel.nn.item_table.HashedItemsConfig`.
     """
 
     dim: int = Field(default=16, ge=1)
+    table: ItemsConfig = PlainItemsConfig()
 
     @abstractmethod
     def build(self, shape: RowShape) -> CtrModel:
@@ -41,9 +45,11 @@ class LinearTerm(nn.Module):
     Weights of categories and numbers begin at about 0, so that a model begins near even odds.
     """
 
-    def __init__(self, shape: RowShape, std: float = 1e-4) -> None:
+    def __init__(self, shape: RowShape, table: ItemsConfig | None = None, std: float = 1e-4) -> None:
         super().__init__()
-        self.fields = RowInputs(RowShape(shape.fields, shape.numbers), 1, std)
+        # One number cannot be several rows side by side.
+        own = table.override({"lookups": 1}) if isinstance(table, HashedItemsConfig) else table
+        self.fields = RowInputs(RowShape(shape.fields, shape.numbers), 1, std, own)
         self.of_vectors = nn.Linear(shape.vector_dim, 1, bias=False) if shape.vector_dim else None
         if self.of_vectors is not None:
             nn.init.normal_(self.of_vectors.weight, std=std)

@@ -35,7 +35,10 @@ class Deepfm(CtrModel):
 
     def __init__(self, config: DeepfmConfig, shape: RowShape) -> None:
         super().__init__()
-        self.linear, self.inputs = LinearTerm(shape), RowInputs(shape, config.dim)
+        self.linear, self.inputs = (
+            LinearTerm(shape, config.table),
+            RowInputs(shape, config.dim, table=config.table),
+        )
         self.mlp = Mlp(self.inputs.n_fields * config.dim, config.hidden, config.dropout)
         self.out = nn.Linear(self.mlp.dim, 1)
 

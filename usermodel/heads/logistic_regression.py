@@ -22,15 +22,15 @@ class LogisticRegressionConfig(CtrConfig):
 
     def build(self, shape: RowShape) -> LogisticRegression:
         """See `CtrConfig.build`."""
-        return LogisticRegression(shape)
+        return LogisticRegression(self, shape)
 
 
 class LogisticRegression(CtrModel):
     """``z = sum over fields of w + b``."""
 
-    def __init__(self, shape: RowShape) -> None:
+    def __init__(self, config: LogisticRegressionConfig, shape: RowShape) -> None:
         super().__init__()
-        self.linear = LinearTerm(shape)
+        self.linear = LinearTerm(shape, config.table)
 
     def forward(self, rows: RowBatch) -> Float[Tensor, " rows"]:
         """See `CtrModel`."""

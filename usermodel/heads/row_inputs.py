@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from usermodel.errors import ConfigError, DataError
-from usermodel.nn.item_table import ItemTable
+from usermodel.nn.item_table import ItemsConfig, ItemTable
 
 
 @dataclass(frozen=True)
@@ -127,17 +127,21 @@ class RowInputs(nn.Module):
         shape: Of the rows.
         dim: Width of a field's vector.
         std: Of the normal distribution that the vectors are drawn from.
+        table: How the vectors of categories are stored; ``hashed`` is one table for all fields, in which a category of each field
+            has rows of its own (feature multiplexing).
     """
 
     starts: Tensor
 
-    def __init__(self, shape: RowShape, dim: int, std: float = 0.05) -> None:
+    def __init__(
+        self, shape: RowShape, dim: int, std: float = 0.05, table: ItemsConfig | None = None
+    ) -> None:
         super().__init__()
         self.shape, self.dim = shape, dim
         # Row 0 of the table is its padding, which nothing here is.
         starts = 1 + np.cumsum([0, *(size + 1 for _, size in shape.fields)])
         self.register_buffer("starts", torch.from_numpy(starts[:-1]), persistent=False)
-        self.table = ItemTable(int(starts[-1]) - 1, dim)
+        self.table = ItemTable(int(starts[-1]) - 1, dim, table)
         self.table.reset(std)
         self.of_numbers = nn.Parameter(std * torch.randn(len(shape.numbers), dim))
         self.of_vectors: nn.Linear | None = None

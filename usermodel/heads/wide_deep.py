@@ -35,8 +35,8 @@ class WideDeep(CtrModel):
 
     def __init__(self, config: WideDeepConfig, shape: RowShape) -> None:
         super().__init__()
-        deep = DnnConfig(dim=config.dim, hidden=config.hidden, dropout=config.dropout)
-        self.wide, self.deep = LinearTerm(shape), deep.build(shape)
+        deep = DnnConfig(dim=config.dim, table=config.table, hidden=config.hidden, dropout=config.dropout)
+        self.wide, self.deep = LinearTerm(shape, config.table), deep.build(shape)
 
     def forward(self, rows: RowBatch) -> Float[Tensor, " rows"]:
         """See `CtrModel`."""

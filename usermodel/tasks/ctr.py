@@ -116,7 +116,8 @@ class Ctr:
         model = self._trained(features, batch, (train, rows.of("valid")), clicked, on_epoch)
         z = _log_odds(model, batch, scored)
         probability = self._calibrated(model, batch, rows, clicked).probability(z)
-        card = self._card(vectors, int(clicked[train].sum()), len(train))
+        size = sum(weight.numel() for weight in model.parameters())
+        card = f"{self._card(vectors, int(clicked[train].sum()), len(train))}; {size:,} parameters"
         return _results(probability, clicked[scored], rows.user[scored], card)
 
     def _drawn(self, rows: Rows) -> ndarray:

@@ -156,7 +156,7 @@ def _optimiser(
     own = {id(table.weight) for table in tables}
     others = [weight for weight in model.parameters() if id(weight) not in own]
     read = batch * LAZY_RATIO
-    lazy = config.row_updates == "lazy" or sum(table.n_items for table in tables) > read
+    lazy = config.row_updates == "lazy" or sum(len(table.weight) for table in tables) > read
     if tables and lazy and config.row_updates != "dense":
         return LazyAdam(tables, others, lr=config.learning_rate, decay=config.weight_decay)
     return torch.optim.AdamW(
