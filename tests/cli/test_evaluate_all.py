@@ -54,6 +54,15 @@ def test_some_columns_only_and_options_without_effect(road):
     found = evaluate_all(road / "run", road / "store", labels=["device", "nothing"])
     assert {row.metric.partition("/")[0] for row in found.results["user-attribute"]} == {"device"}
     assert "nothing" in found.left_out
-    for option in (["--head", "deepfm"], ["--metrics", "auc"], ["--labels", "x.csv"]):
+    for option in (["--head", "deepfm"], ["--metrics", "auc"], ["--labels", "x.csv"], ["--probe", "mlp"]):
         _, err = usermodel("evaluate", "run", "store", "--task", "all", *option, cwd=road, code=2)
         assert "an option of --task all" in err
+
+
+def test_another_probe_and_few_labels(road):
+    words = ["evaluate", "run", "store", "--task", "user-attribute"]
+    few = ["--label", "device", "--probe", "mlp", "--labelled", "30"]
+    _, err = usermodel(*words, *few, cwd=road)
+    assert "mlp probe of 30 labelled users, 5 folds" in err
+    _, err = usermodel(*words, "--labelled", "30", cwd=road, code=2)
+    assert "--labelled: expected a --label to probe for" in err

@@ -20,7 +20,7 @@ from usermodel.sampling.protocol import Examples, Part
 from usermodel.schema import USER
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.protocol import TaskResult
-from usermodel.tasks.user_attribute import UserAttribute
+from usermodel.tasks.user_attribute import Probe, UserAttribute
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 
@@ -31,10 +31,12 @@ def evaluate_attribute(
     label: str,
     *,
     source: Any = None,
+    probe: Probe = "linear",
+    labelled: int | None = None,
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[TaskResult]:
-    """Cross-validate a linear probe of an attribute on the frozen vectors of a run.
+    """Cross-validate a probe of an attribute on the frozen vectors of a run.
 
     Vectors are those that `embed` gives: of whole histories.
 
@@ -43,6 +45,8 @@ def evaluate_attribute(
         store: Whose users; it must extend the run's items.
         label: Column.
         source: Table with ``user_id`` and the column; None means the users table of the store.
+        probe: See `UserAttribute`.
+        labelled: See `UserAttribute`.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (users encoded, users in all).
 
@@ -50,7 +54,7 @@ def evaluate_attribute(
         DataError: No such column, or no classes; see `UserAttribute`.
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    task = UserAttribute(label, source)
+    task = UserAttribute(label, source, probe=probe, labelled=labelled)
     known = task.attribute(store)
     _tell_if_trained_on(run, label)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)

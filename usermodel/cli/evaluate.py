@@ -90,6 +90,18 @@ def evaluate(
             help="ctr, watch-time: change the head or its training, such as model.dim=32, model.head.bins=20 or fit.epochs=5. Repeatable.",
         ),
     ] = None,
+    probe: Annotated[
+        Literal["linear", "mlp"] | None,
+        typer.Option(help="user-attribute: what reads --label off the vectors.", show_default="linear"),
+    ] = None,
+    labelled: Annotated[
+        int | None,
+        typer.Option(
+            help="user-attribute: users whose labels each probe is told, as if labels were scarce.",
+            show_default="four fifths of all",
+            min=2,
+        ),
+    ] = None,
     part: Annotated[
         Literal["test", "valid"] | None,
         typer.Option(
@@ -147,7 +159,8 @@ def evaluate(
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
     of_rows = dict(zip(OF_ROWS, (head, features, target, calibration, set_), strict=True))
-    _require_effect(task, of_items, {"--label": label, "--labels": labels}, part, of_rows)
+    of_labels = {"--label": label, "--labels": labels, "--probe": probe, "--labelled": labelled}
+    _require_effect(task, of_items, of_labels, part, of_rows)
     if json_out is not None:
         refuse_taken(json_out, overwrite)
     part = part or "test"
@@ -168,7 +181,8 @@ def evaluate(
         return
     if task != "next-item":
         with common.plain_warnings():
-            found = _score_labels(finished, opened, task, _names(label or ""), labels, part, allowed)
+            wanted_labels = (_names(label or ""), labels, probe or "linear", labelled)
+            found = _score_labels(finished, opened, task, wanted_labels, part, allowed)
         about = f"probe of {label}" if label else f"{part} part of the run's labels"
         print_results(found, f"{task}, {about}", counted="choices" if task == "user-choice" else "users")
         if json_out is not None:
@@ -214,15 +228,18 @@ def _require_effect(
 
     idle = {} if task == "next-item" else of_items
     idle = idle | {name: value for name, value in of_rows.items() if task not in OF_ROWS[name]}
-    of_label = {"user-attribute": (), "ctr": ("--labels",), "all": ("--labels",)}.get(
-        task, tuple(of_attributes)
-    )
+    beside = tuple(name for name in of_attributes if name != "--label")
+    of_label = {"user-attribute": (), "ctr": beside, "all": beside}.get(task, tuple(of_attributes))
     idle = idle | {name: of_attributes[name] for name in of_label}
     for option, value in idle.items():
         if value is not None:
             do = "Drop the option, or choose another task."
             raise ConfigError(option, expected=f"an option of --task {task}", found=str(value), do=do)
     label = of_attributes["--label"]
+    for option in ("--probe", "--labelled"):
+        if label is None and of_attributes[option] is not None:
+            do = "Name columns with --label, or drop the option."
+            raise ConfigError(option, expected="a --label to probe for", found="none", do=do)
     if label is not None and not _names(label):
         do = "Name columns, or drop it to score the head of the run."
         raise ConfigError("--label", expected="a column at least", found=repr(label), do=do)
@@ -235,8 +252,7 @@ def _score_labels(
     run: Run,
     store: SequenceStore,
     task: str,
-    names: Sequence[str],
-    labels: Path | None,
+    wanted: tuple[Sequence[str], Path | None, Literal["linear", "mlp"], int | None],
     part: Literal["test", "valid"],
     allowed: Sequence[str],
 ) -> list[TaskResult]:
@@ -244,12 +260,20 @@ def _score_labels(
     from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head
     from usermodel.errors import ConfigError
 
+    names, labels, probe, labelled = wanted
     if names:
         found = []
         for name in names:
             with common.progress("encoding", "users") as update:
                 found += evaluate_attribute(
-                    run, store, name, source=labels, allow_modules=allowed, on_progress=update
+                    run,
+                    store,
+                    name,
+                    source=labels,
+                    probe=probe,
+                    labelled=labelled,
+                    allow_modules=allowed,
+                    on_progress=update,
                 )
         return found
     answered = run.recipe.objective.task

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from sklearn.model_selection import StratifiedKFold
 
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.heads.linear_probe import LinearProbe
+from usermodel.heads.mlp_probe import MlpProbe
 from usermodel.metrics.classification import DEFINITIONS, measure
 from usermodel.sampling.protocol import Examples
 from usermodel.store.attributes import Attribute, read_attribute
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.protocol import TaskCard, TaskResult
 
+Probe = Literal["linear", "mlp"]
+_PROBES: Final[dict[str, type[LinearProbe | MlpProbe]]] = {"linear": LinearProbe, "mlp": MlpProbe}
 CARD: Final = TaskCard("user-attribute", "What do vectors tell about who a user is?", "auc")
 
 
 @dataclass(frozen=True)
 class UserAttribute:
-    """A linear probe on frozen vectors, cross-validated over users.
+    """A probe on frozen vectors, cross-validated over users.
 
-    The users are cut into ``folds`` parts with about equal shares of each class. A `LinearProbe` is fitted on all parts but one
+    The users are cut into ``folds`` parts with about equal shares of each class. A probe is fitted on all parts but one
     and guesses the users of that one, so every user is guessed once, by a probe that was not told. Metrics are of all guesses.
 
     Attributes:
@@ -34,18 +37,26 @@ class UserAttribute:
         source: Frame or file with ``user_id`` and the column; None means the users table of the store.
         folds: Parts.
         seed: Of the parts. Vectors that are to be compared must have the same parts.
+        probe: ``linear``, see `LinearProbe`; or ``mlp``, see `MlpProbe`.
+        labelled: Users that each probe is fitted on, drawn from the other parts; None means all. For curves over the number of
+            labels.
     """
 
     label: str
     source: Any = None
     folds: int = 5
     seed: int = 0
+    probe: Probe = "linear"
+    labelled: int | None = None
     card: TaskCard = CARD
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             do = "Choose 5 or 10."
             raise ConfigError("folds", expected="2 or more", found=f"{self.folds}", do=do)
+        if self.labelled is not None and self.labelled < 2:
+            do = "Choose some more."
+            raise ConfigError("labelled", expected="2 users or more", found=f"{self.labelled}", do=do)
 
     def attribute(self, store: SequenceStore) -> Attribute:
         """What is known of the users, without classes of fewer users than there are folds.
@@ -89,7 +100,8 @@ class UserAttribute:
             found = f"others, of user {odd!r} first"
             raise NumericError("vectors", expected="finite numbers", found=found, do="Look at the encoder.")
         probability, majority = self._guess(x, known)
-        how = f"linear probe, {self.folds} folds over users, seed {self.seed}"
+        told = "" if self.labelled is None else f" of {self.labelled:,} labelled users"
+        how = f"{self.probe} probe{told}, {self.folds} folds over users, seed {self.seed}"
         classes = f"{len(known.classes)} classes"
         interval = "95 % interval over users: normal approximation (delta method)"
         rows = []
@@ -109,7 +121,19 @@ class UserAttribute:
         probability = np.empty((len(x), n_classes))
         folds = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
         for fit, test in folds.split(x, known.code):
-            probe = LinearProbe(self.seed).fit(x[fit], known.code[fit], n_classes)
+            told = self._told(fit, known)
+            probe = _PROBES[self.probe](self.seed).fit(x[told], known.code[told], n_classes)
             probability[test] = probe.probability(x[test])
             right += int((known.code[test] == np.bincount(known.code[fit]).argmax()).sum())
         return probability, right / len(x)
+
+    def _told(self, fit: Int64[ndarray, " fit"], known: Attribute) -> Int64[ndarray, " told"]:
+        """Those whose labels a probe is told."""
+        if self.labelled is None or self.labelled >= len(fit):
+            return fit
+        told = np.sort(np.random.default_rng(self.seed).permutation(fit)[: self.labelled])
+        if len(np.unique(known.code[told])) < 2:
+            do = "Choose some more, or another seed."
+            found = f"one among {self.labelled} users"
+            raise DataError("labelled", expected="two classes among them", found=found, do=do)
+        return told
