@@ -32,7 +32,7 @@ from gowalla_data import open_store
 from seeds import interval
 
 from usermodel.baselines.factors import FactorModel, PairLoss
-from usermodel.baselines.fit import EpochReport, FitConfig, fit
+from usermodel.baselines.fit import FitConfig, fit
 from usermodel.baselines.interactions import Interactions
 from usermodel.baselines.light_gcn import LightGcn
 from usermodel.baselines.matrix_factorization import MatrixFactorization
@@ -40,6 +40,7 @@ from usermodel.baselines.pair_losses import Bpr, SampledSoftmax, UserSoftmax
 from usermodel.events.splits import Split
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.held_out_items import HeldOutItems
+from usermodel.training.epochs import EpochReport
 
 METRICS = ("recall@20", "ndcg@20")
 #: Of the lists: mean training events of their items, the same by that of the user's history, share of the items in any list.

@@ -33,7 +33,7 @@ from seeds import interval
 
 import usermodel as um
 from usermodel.baselines.factors import FactorModel, PairLoss
-from usermodel.baselines.fit import EpochReport, FitConfig, fit
+from usermodel.baselines.fit import FitConfig, fit
 from usermodel.baselines.interactions import Interactions
 from usermodel.baselines.matrix_factorization import MatrixFactorization
 from usermodel.baselines.nbpo import Bpo, Nbpo
@@ -41,6 +41,7 @@ from usermodel.events.data_sets import read_data_set
 from usermodel.losses.nbpo import flip_posterior
 from usermodel.negatives.uniform import Uniform
 from usermodel.store.build import build_store
+from usermodel.training.epochs import EpochReport
 
 DIM, HIDDEN, TOP = 50, 0.2, 50
 EPOCHS = (5, 10)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -18,7 +17,7 @@ from usermodel.baselines.pair_steps import PairSteps, optimiser_of
 from usermodel.config import Config
 from usermodel.errors import ConfigError, DataError
 from usermodel.negatives.protocol import NegativeSampler
-from usermodel.training.best_weights import BestWeights
+from usermodel.training.epochs import BestWeights, EpochReport, Fitted
 
 #: Higher is better.
 Validate = Callable[[FactorModel], float]
@@ -58,41 +57,6 @@ class FitConfig(Config):
     validate_every: int = Field(default=1, ge=1)
     patience: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """An epoch that is done.
-
-    Attributes:
-        epoch: Its number, from 1.
-        loss: Mean over pairs, with the penalty.
-        seconds: Of training alone.
-        validation: What `Validate` said; None where it was not asked.
-    """
-
-    epoch: int
-    loss: float
-    seconds: float
-    validation: float | None = None
-
-
-@dataclass
-class Fitted:
-    """What training has been.
-
-    Attributes:
-        epochs: A report each.
-        best_epoch: Epoch whose weights the model has: that of the best validation, or the last.
-    """
-
-    epochs: list[EpochReport] = field(default_factory=list)
-    best_epoch: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Of training alone."""
-        return sum(one.seconds for one in self.epochs)
 
 
 def fit(

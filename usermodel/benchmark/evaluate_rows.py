@@ -16,7 +16,7 @@ from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.protocol import TaskResult
 from usermodel.tasks.watch_time import WatchTime
-from usermodel.training.fit_rows import RowsEpoch
+from usermodel.training.epochs import EpochReport
 from usermodel.training.run import Run
 
 
@@ -28,7 +28,7 @@ def evaluate_rows(
     part: SplitName = "test",
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
-    on_epoch: Callable[[RowsEpoch], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> list[TaskResult]:
     """Train the head of a task with the user's vector before each row, and score it.
 

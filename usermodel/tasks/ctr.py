@@ -29,7 +29,8 @@ from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, guesses, require_vectors
 from usermodel.tasks.rows import Rows, event_rows, impression_rows
-from usermodel.training.fit_rows import FitRowsConfig, RowsEpoch
+from usermodel.training.epochs import EpochReport
+from usermodel.training.fit_rows import FitRowsConfig
 
 CARD: Final = TaskCard("ctr", "Will the user click what is shown?", "auc")
 _LABEL: Final = re.compile(r"(\w+)\s*(>=|=)\s*(.+)")
@@ -92,7 +93,7 @@ class Ctr:
         store: SequenceStore,
         *,
         part: SplitName = "test",
-        on_epoch: Callable[[RowsEpoch], None] | None = None,
+        on_epoch: Callable[[EpochReport], None] | None = None,
     ) -> list[TaskResult]:
         """Train, and one row per metric, with 95 % intervals over users.
 
@@ -133,7 +134,7 @@ class Ctr:
         batch: RowBatch,
         parts: tuple[ndarray, ndarray],
         clicked: Bool[ndarray, " rows"],
-        on_epoch: Callable[[RowsEpoch], None] | None,
+        on_epoch: Callable[[EpochReport], None] | None,
     ) -> CtrModel:
         train, valid = parts
         torch.manual_seed(self.fit.seed)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from usermodel.errors import DataError, NumericError
 from usermodel.tasks.rows import Rows
-from usermodel.training.fit_rows import FitRowsConfig, FittedRows, RowsEpoch, fit_rows
+from usermodel.training.epochs import EpochReport, Fitted
+from usermodel.training.fit_rows import FitRowsConfig, fit_rows
 
 #: Rows whose guesses are computed at once.
 _BLOCK: Final = 1 << 14
@@ -43,8 +44,8 @@ def fit_on(
     config: FitRowsConfig,
     *,
     validate: Callable[[], float] | None,
-    on_epoch: Callable[[RowsEpoch], None] | None = None,
-) -> FittedRows:
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Fitted:
     """`fit_rows` on the rows at some positions; ``loss`` is given these positions."""
     positions = torch.from_numpy(at)
     return fit_rows(

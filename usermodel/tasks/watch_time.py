@@ -22,7 +22,8 @@ from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, guesses, require_vectors
 from usermodel.tasks.rows import Rows, event_rows
-from usermodel.training.fit_rows import FitRowsConfig, RowsEpoch
+from usermodel.training.epochs import EpochReport
+from usermodel.training.fit_rows import FitRowsConfig
 
 CARD: Final = TaskCard("watch-time", "How long will the user watch?", "xauc")
 _MS: Final = 1000.0
@@ -71,7 +72,7 @@ class WatchTime:
         store: SequenceStore,
         *,
         part: SplitName = "test",
-        on_epoch: Callable[[RowsEpoch], None] | None = None,
+        on_epoch: Callable[[EpochReport], None] | None = None,
     ) -> list[TaskResult]:
         """Train, and one row per metric, with 95 % intervals over users; then MAE and XAUC by duration.
 
@@ -111,7 +112,7 @@ class WatchTime:
         batch: RowBatch,
         rows: Rows,
         answers: tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]],
-        on_epoch: Callable[[RowsEpoch], None] | None,
+        on_epoch: Callable[[EpochReport], None] | None,
     ) -> WatchTimeModel:
         label, duration = answers
         train, valid = rows.of("train"), rows.of("valid")

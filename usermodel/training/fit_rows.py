@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import torch
@@ -17,7 +16,7 @@ from usermodel.config import Config
 from usermodel.errors import DataError, NumericError
 from usermodel.loader import generator, step_seed
 from usermodel.nn.item_table import ItemTable
-from usermodel.training.best_weights import BestWeights
+from usermodel.training.epochs import BestWeights, EpochReport, Fitted
 from usermodel.training.lazy_adam import LazyAdam
 
 #: Rows of tables for each row that a step reads, from which updates of the rows that are read pay.
@@ -51,29 +50,6 @@ class FitRowsConfig(Config):
         return self.batch_rows or min(max(n_rows // 100, 128), 2048)
 
 
-@dataclass(frozen=True)
-class RowsEpoch:
-    """An epoch that is done: its number, from 1; mean loss; seconds of training alone; what validation said."""
-
-    epoch: int
-    loss: float
-    seconds: float
-    validation: float | None
-
-
-@dataclass
-class FittedRows:
-    """What training has been; the model has the weights of ``best_epoch``."""
-
-    epochs: list[RowsEpoch] = field(default_factory=list)
-    best_epoch: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Of training alone."""
-        return sum(one.seconds for one in self.epochs)
-
-
 def fit_rows(
     model: nn.Module,
     loss: Callable[[Int64[Tensor, " batch"]], Float[Tensor, ""]],
@@ -81,8 +57,8 @@ def fit_rows(
     config: FitRowsConfig,
     *,
     validate: Callable[[], float] | None = None,
-    on_epoch: Callable[[RowsEpoch], None] | None = None,
-) -> FittedRows:
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Fitted:
     """Train a model in place. Equal seeds and weights give equal results.
 
     Args:
@@ -101,7 +77,7 @@ def fit_rows(
         raise DataError("rows", expected="training rows", found="none", do="Use another split.")
     tables = [part for part in model.modules() if isinstance(part, ItemTable)]
     optimiser = _optimiser(model, tables, config, config.batch_of(n_rows))
-    fitted, best, steps = FittedRows(), BestWeights((model,), validate), 0
+    fitted, best, steps = Fitted(), BestWeights((model,), validate), 0
     try:
         for epoch in range(1, config.epochs + 1):
             begin, total = time.perf_counter(), 0.0
@@ -111,7 +87,7 @@ def fit_rows(
                 steps += 1
             _finish_epoch(optimiser, total, epoch)
             seconds = time.perf_counter() - begin
-            fitted.epochs.append(RowsEpoch(epoch, total / n_rows, seconds, best.ask(epoch)))
+            fitted.epochs.append(EpochReport(epoch, total / n_rows, seconds, best.ask(epoch)))
             if on_epoch is not None:
                 on_epoch(fitted.epochs[-1])
             if validate is not None and best.waited >= config.patience:

@@ -1,4 +1,4 @@
-"""The weights of the best validation so far, for trainers that go on beyond it."""
+"""What trainers of small models keep of their epochs: a report of each, and the weights of the best validation so far."""
 
 from __future__ import annotations
 
@@ -8,6 +8,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """An epoch that is done.
+
+    Attributes:
+        epoch: Its number, from 1.
+        loss: Mean over what was trained on, with penalties.
+        seconds: Of training alone.
+        validation: What validation said; None where it was not asked.
+    """
+
+    epoch: int
+    loss: float
+    seconds: float
+    validation: float | None = None
+
+
+@dataclass
+class Fitted:
+    """What training has been.
+
+    Attributes:
+        epochs: A report each.
+        best_epoch: Epoch whose weights the model has: that of the best validation, or the last.
+    """
+
+    epochs: list[EpochReport] = field(default_factory=list)
+    best_epoch: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Of training alone."""
+        return sum(one.seconds for one in self.epochs)
 
 
 @dataclass
