@@ -116,6 +116,11 @@ def test_iso_text_is_exact_with_and_without_fractions_and_in_every_zone(moments,
     assert parse(texts) == [microseconds(moment.replace(tzinfo=UTC)) for moment, _ in moments]
 
 
+def test_the_borders_are_those_of_utc():
+    """1990 had begun in UTC when a clock behind it showed the last minute of 1989."""
+    assert parse(["1989-12-31T23:59:00-00:01"]) == [microseconds(datetime(1990, 1, 1, tzinfo=UTC))]
+
+
 @given(st.lists(st.datetimes(FIRST, LAST), min_size=1))
 def test_naive_text_is_read_in_the_named_zone(moments):
     berlin = ZoneInfo("Europe/Berlin")

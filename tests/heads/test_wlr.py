@@ -12,9 +12,12 @@ from usermodel.heads.wlr import WlrConfig
 def test_on_constant_features_the_guess_becomes_the_mean():
     rng = np.random.default_rng(0)
     label = rng.exponential(20.0, 500)
-    head = WlrConfig().fit(1, label, np.zeros(500))
-    x, y = torch.ones(500, 1), torch.from_numpy(label).float()
-    optimiser = torch.optim.LBFGS(head.parameters(), lr=1.0, max_iter=100, tolerance_grad=1e-9)
+    torch.manual_seed(0)
+    head = WlrConfig().fit(1, label, np.zeros(500)).double()
+    x, y = torch.ones(500, 1, dtype=torch.float64), torch.from_numpy(label)
+    optimiser = torch.optim.LBFGS(
+        head.parameters(), max_iter=100, tolerance_grad=1e-10, line_search_fn="strong_wolfe"
+    )
 
     def step():
         optimiser.zero_grad()

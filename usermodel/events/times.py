@@ -164,15 +164,17 @@ class TimeColumn:
         parsed = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
         mixed = Bad(numbers.is_not_null(), "D012", "an integer in a column of ISO-8601 text")
         unread = Bad(parsed.is_null() & ~empty.rows, "D012")
-        parsed, far = _near(parsed)
+        sign = 1 - 2 * (parts["sign"] == "-").fill_null(value=False).cast(pl.Int64)
+        hours, minutes = (parts[name].fill_null("0").cast(pl.Int64) for name in ("hours", "minutes"))
+        # The borders are those of UTC: a clock behind it may show the year before.
+        moved = parsed.dt.epoch("us") - sign * (hours * 60 + minutes) * 60_000_000
+        parsed, far = _near(moved.cast(pl.Datetime("us")))
         is_time = parsed.is_not_null()
         naive, zoned = is_time & parts["zone"].is_null(), is_time & parts["zone"].is_not_null()
         bad = [empty, mixed, unread, far]
         self._meet("zoned", zoned, place)
-        sign = 1 - 2 * (parts["sign"] == "-").fill_null(value=False).cast(pl.Int64)
-        hours, minutes = (parts[name].fill_null("0").cast(pl.Int64) for name in ("hours", "minutes"))
         fraction = parts["fraction"].fill_null("0").str.pad_end(9, "0").cast(pl.Int64) // 1_000
-        utc = parsed.dt.epoch("us") - sign * (hours * 60 + minutes) * 60_000_000
+        utc = parsed.dt.epoch("us")
         if naive.any():
             local, more = self._clock(parsed, [], place, only=naive)
             utc, bad = local.zip_with(naive, utc), bad + more
