@@ -190,6 +190,13 @@ def test_a_ratio_needs_durations(store):
     assert found[0].value < 1.0  # a mean error of shares
 
 
+def test_without_durations_the_rest_will_do(tmp_path):
+    log = read_events(frame().drop("duration_ms"), time_unit="us", watch_time="watch_time_ms")
+    found = WatchTime(fit=FIT).score(None, build_store(log, tmp_path / "store"))
+    assert "on user_id, item_id" in found[0].definition
+    assert not any(one.by for one in found)
+
+
 def test_any_head_and_mixup(store):
     model = WatchTimeModelConfig(head=D2qConfig(groups=3), mixup=CMixupConfig(), hidden=(16,), dropout=0.1)
     assert WatchTimeModelConfig.from_dict(model.to_dict()) == model

@@ -60,7 +60,7 @@ def evaluate(
             metavar="NAMES",
             help="ctr, watch-time: what the head knows beside the user's vector. With commas: user_id item_id duration hour weekday, "
             "declared columns or those of the impressions, items.COLUMN users.COLUMN.",
-            show_default="user_id,item_id, and for watch-time duration",
+            show_default="user_id,item_id, and for watch-time duration, where it is known",
         ),
     ] = None,
     calibration: Annotated[

@@ -40,14 +40,15 @@ class WatchTime:
         fit: How it is trained; the validation part decides which epoch stays, by XAUC.
         target: ``seconds``, or ``ratio`` of watch time to duration, for rows whose duration is known.
         split: What trains and what tests; a `Split`, or the configuration of one.
-        features: What else is known of a row, see `usermodel.tasks.row_features`.
+        features: What else is known of a row, see `usermodel.tasks.row_features`; None means the user, the item, and the duration
+            where the store has it.
     """
 
     model: WatchTimeModelConfig = field(default_factory=WatchTimeModelConfig)
     fit: FitRowsConfig = field(default_factory=FitRowsConfig)
     target: Literal["seconds", "ratio"] = "seconds"
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
-    features: tuple[str, ...] = ("user_id", "item_id", "duration")
+    features: tuple[str, ...] | None = None
     card: TaskCard = CARD
 
     def rows(self, store: SequenceStore) -> Rows:
@@ -89,12 +90,13 @@ class WatchTime:
         rows = self.rows(store)
         require_vectors(vectors, rows)
         label, duration = self.labels(store, rows)
-        features = RowFeatures(self.features).fit(store, rows)
+        names = self._names(store)
+        features = RowFeatures(names).fit(store, rows)
         batch = features.batch(store, rows, vectors)
         model = self._trained(features, batch, rows, (label, duration), on_epoch)
         scored = rows.of(part)
         guess = _guesses(model, batch, duration, scored)
-        return _results(guess, label[scored], duration[scored], rows.user[scored], self._card(vectors))
+        return _results(guess, label[scored], duration[scored], rows.user[scored], self._card(vectors, names))
 
     def labels(
         self, store: SequenceStore, rows: Rows
@@ -129,9 +131,15 @@ class WatchTime:
         fit_on(model, loss, train, self.fit, validate=validate if len(valid) else None, on_epoch=on_epoch)
         return model
 
-    def _card(self, vectors: ndarray | None) -> str:
+    def _names(self, store: SequenceStore) -> tuple[str, ...]:
+        """The features of this store."""
+        if self.features is not None:
+            return self.features
+        return ("user_id", "item_id", *(("duration",) if DURATION in store.features else ()))
+
+    def _card(self, vectors: ndarray | None, names: tuple[str, ...]) -> str:
         what = f"target: watch time {'in seconds' if self.target == 'seconds' else 'over duration'}"
-        known = ", ".join(self.features) + ("" if vectors is None else ", user vector before the event")
+        known = ", ".join(names) + ("" if vectors is None else ", user vector before the event")
         return f"{what}; {type(self.model.head).__name__.removesuffix('Config')} on {known}"
 
 
