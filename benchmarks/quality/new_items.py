@@ -24,7 +24,7 @@ import cells
 import numpy as np
 import polars as pl
 import torch
-from numpy import ndarray
+from metric_learning import TOP, recall
 from seeds import interval
 
 from usermodel.baselines.fit import FitConfig, fit
@@ -39,7 +39,7 @@ from usermodel.nn.item_features import ItemFeature
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 
-TOP, HIDDEN, MIN_ARTICLES = 50, 0.1, 5
+HIDDEN, MIN_ARTICLES = 0.1, 5
 VARIANTS = ("tags", "shuffled tags")
 MODEL = {"dim": 100, "radius": 1.1}
 LOSS = {"n_negatives": 20, "margin": 2.0, "pull": 1.0}
@@ -61,13 +61,6 @@ def shuffled(tags: ItemFeature, seed: int) -> ItemFeature:
     assert tags.values is not None
     order = np.append(0, np.random.default_rng(seed).permutation(len(tags.values) - 1) + 1)
     return replace(tags, values=tags.values[torch.from_numpy(order)])
-
-
-def recall(scores: ndarray, wanted: ndarray) -> float:
-    """Share of each user's wanted items among the first `TOP`, mean over users who have any."""
-    found = np.take_along_axis(wanted, np.argpartition(-scores, TOP, axis=1)[:, :TOP], 1).sum(1)
-    n = wanted.sum(1)
-    return float((found[n > 0] / n[n > 0]).mean())
 
 
 def cell(variant: str, seed: int) -> dict[str, Any]:
@@ -101,7 +94,7 @@ def cell(variant: str, seed: int) -> dict[str, Any]:
         "hidden_articles": len(new),
         "hidden_pairs": int(wanted.sum()),
         "tags": own.size,
-        f"recall@{TOP}": recall(scores, wanted),
+        f"recall@{TOP}": recall(scores, np.zeros_like(wanted), wanted),
         "chance": TOP / len(new),
     }
 

@@ -319,3 +319,17 @@ def test_a_drawn_user_stays_whoever_the_others_are(kind, lengths, seed, prefix):
     renamed = home([ids[0], *[f"{prefix}{name}!" for name in ids[1:]]], range(len(ids)))
     for other in (some, renamed):
         assert all(everyone.get(name, own) == own for name, own in other.items() if everyone)
+
+
+@every_config
+@given(HISTORIES)
+def test_moments_are_where_the_parts_meet(config, histories):
+    """And a split that is strict in time has some."""
+    store = FakeStore(histories)
+    for split in cut(config, store):
+        moments = split.config.moments(store.times)
+        assert (moments is None) == (not config.strict_in_time)
+        if moments is not None:
+            by_time = np.searchsorted(moments, store.times, side="right")
+            wanted = {row: PARTS[part] for row, part in enumerate(by_time) if part < len(PARTS)}
+            assert part_of_rows(split, store) == wanted

@@ -1,16 +1,14 @@
 """What every CTR head keeps, found by walking the package; and each formula written as loops."""
 
-import importlib
 import json
-import pkgutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-import usermodel.heads
 from usermodel.errors import ConfigError, DataError
+from usermodel.heads.catalog import heads_of
 from usermodel.heads.ctr import CtrConfig
 from usermodel.heads.dcn_v2 import DcnV2Config
 from usermodel.heads.deepfm import DeepfmConfig, pairs
@@ -42,13 +40,7 @@ def small(kind):
 
 
 def discover() -> list[CtrConfig]:
-    found = []
-    for info in pkgutil.iter_modules(usermodel.heads.__path__, "usermodel.heads."):
-        for kind in vars(importlib.import_module(info.name)).values():
-            own = isinstance(kind, type) and issubclass(kind, CtrConfig) and kind is not CtrConfig
-            if own and kind.__module__ == info.name:
-                found.append(small(kind))
-    return found
+    return [small(kind) for kind in heads_of(CtrConfig).values()]
 
 
 every_head = pytest.mark.parametrize("config", discover(), ids=repr)

@@ -1,16 +1,14 @@
 """What every watch-time head keeps, found by walking the package: a new file is tested without a line here."""
 
-import importlib
 import json
-import pkgutil
 from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pytest
 import torch
 
-import usermodel.heads
 from usermodel.errors import DataError
+from usermodel.heads.catalog import heads_of
 from usermodel.heads.watch_time import WatchTimeConfig
 from usermodel.metrics.watch_time import xauc
 
@@ -24,17 +22,13 @@ EXAMPLES = {
 def discover() -> list[WatchTimeConfig]:
     """Every configuration of a watch-time head, and it with each other choice of a field that has some."""
     found = []
-    for info in pkgutil.iter_modules(usermodel.heads.__path__, "usermodel.heads."):
-        for kind in vars(importlib.import_module(info.name)).values():
-            own = isinstance(kind, type) and issubclass(kind, WatchTimeConfig)
-            if not own or kind is WatchTimeConfig or kind.__module__ != info.name:
-                continue
-            plain = kind(**EXAMPLES.get(kind.__name__, {}))
-            found.append(plain)
-            for name, field in kind.model_fields.items():
-                if get_origin(field.annotation) is Literal:
-                    others = [one for one in get_args(field.annotation) if one != getattr(plain, name)]
-                    found += [plain.override({name: other}) for other in others]
+    for kind in heads_of(WatchTimeConfig).values():
+        plain = kind(**EXAMPLES.get(kind.__name__, {}))
+        found.append(plain)
+        for name, field in kind.model_fields.items():
+            if get_origin(field.annotation) is Literal:
+                others = [one for one in get_args(field.annotation) if one != getattr(plain, name)]
+                found += [plain.override({name: other}) for other in others]
     return found
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
 
 from usermodel.metrics.calibration import fit_calibration
 from usermodel.metrics.ctr import ece
@@ -27,9 +28,19 @@ def test_platt_finds_slope_and_shift():
     rng = np.random.default_rng(0)
     z = rng.normal(size=200_000)
     clicked = rng.random(len(z)) < expit(z)
-    model = fit_calibration("platt", 3 * z + 1, clicked).model
-    assert model.coef_[0, 0] == pytest.approx(1 / 3, abs=0.01)
-    assert model.intercept_[0] == pytest.approx(-1 / 3, abs=0.02)
+    ((slope, shift),) = fit_calibration("platt", 3 * z + 1, clicked).weights
+    assert slope == pytest.approx(1 / 3, abs=0.01)
+    assert shift == pytest.approx(-1 / 3, abs=0.02)
+
+
+def test_isotonic_equals_scikit_learn_between_its_knots_and_beyond():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=500)
+    clicked = rng.random(500) < expit(z)
+    wanted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(z, clicked)
+    other = np.linspace(-9, 9, 301)
+    found = fit_calibration("isotonic", z, clicked).probability(other)
+    assert np.allclose(found, wanted.predict(other), rtol=0, atol=1e-12)
 
 
 def test_none_is_the_sigmoid():

@@ -1,20 +1,32 @@
 """CTR on frozen vectors: rows from impressions and events, leakage, what vectors are worth, chance."""
 
+import math
+
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
-from usermodel.errors import ConfigError, DataError
+from usermodel.errors import (
+    ConfigError,
+    DataError,
+    IntegrityError,
+    MismatchError,
+    MissingError,
+    OutputExistsError,
+)
 from usermodel.events.readers import read_events
-from usermodel.events.splits import GlobalTimeConfig, LeaveLastOutConfig
+from usermodel.events.splits import GlobalTimeConfig, LeaveLastOutConfig, RollingConfig
 from usermodel.heads.deepfm import DeepfmConfig
 from usermodel.heads.din import DinConfig
 from usermodel.heads.logistic_regression import LogisticRegressionConfig
 from usermodel.heads.target_attention import TargetAttentionConfig
 from usermodel.store.build import build_store
 from usermodel.tasks.ctr import Ctr
+from usermodel.tasks.ctr_scorer import CtrScorer
+from usermodel.tasks.row_columns import known_before, read_column
 from usermodel.tasks.row_features import RowFeatures
-from usermodel.tasks.rows import impression_rows
+from usermodel.tasks.rows import impression_rows, new_rows
 from usermodel.training.fit_rows import FitRowsConfig
 
 N_USERS, SHOWN, N_ITEMS, SECOND = 80, 40, 30, 1_000_000
@@ -95,6 +107,19 @@ def test_parts_are_cut_at_the_moments_of_the_split(store):
     assert rows.time[rows.of("valid")].max() < test_from <= rows.time[rows.of("test")].min()
 
 
+def test_a_split_that_was_made_and_rolling_windows_cut_at_moments_too(store):
+    config = GlobalTimeConfig()
+    wanted, _ = impression_rows(store, config)
+    made, _ = impression_rows(store, store.split(config))
+    assert np.array_equal(made.part, wanted.part)
+    rolling = RollingConfig(n_folds=2, window=0.2, fold=0)
+    train, valid, test = rolling.moments(np.asarray(store.times))
+    rows, _ = impression_rows(store, rolling)
+    assert rows.time[rows.of("train")].max() < train <= rows.time[rows.of("valid")].min()
+    assert rows.time[rows.of("valid")].max() < valid <= rows.time[rows.of("test")].min()
+    assert rows.time.max() < test <= np.asarray(store.times).max()
+
+
 def test_other_splits_put_a_row_with_the_next_event(store):
     split = store.split(LeaveLastOutConfig())
     rows, _ = impression_rows(store, LeaveLastOutConfig())
@@ -168,7 +193,7 @@ def test_with_shuffled_labels_it_scores_at_chance(tmp_path):
 def test_columns_of_impressions_are_features_and_clicks_are_not(store):
     rows, _ = impression_rows(store, GlobalTimeConfig())
     features = RowFeatures(("item_id", "place", "price", "items.year", "hour")).fit(store, rows)
-    shape = features.shape()
+    shape = features.shape
     assert [name for name, _ in shape.fields] == ["item_id", "place", "hour"]
     assert shape.numbers == ("price", "items.year")
     batch = features.batch(store, rows, None)
@@ -244,3 +269,137 @@ def test_what_cannot_be_scored_is_refused(store, tmp_path):
     bare = build_store(read_events(log, time_unit="us"), tmp_path / "bare")
     with pytest.raises(DataError, match="Ingest with --impressions"):
         Ctr().rows(bare)
+
+
+# -------------------------------------------------------------------------------------- labelled rows, and rows to come
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """The same impressions as labels, with a part each and a number that counts something."""
+    table = shown()
+    rng = np.random.default_rng(7)
+    part = pl.Series(rng.choice(["train", "valid", "test", "unused"], table.height, p=[0.6, 0.2, 0.1, 0.1]))
+    count = pl.Series(rng.integers(-1, 5000, table.height)).cast(pl.Float64)
+    labels = table.select(
+        "user_id",
+        pl.col("timestamp").alias("prediction_time"),
+        "item_id",
+        (pl.col("clicked") * 5).cast(pl.Float64).alias("value"),
+        "place",
+        part.alias("part"),
+        count.alias("count"),
+    )
+    log = read_events(table.filter("clicked").select("user_id", "item_id", "timestamp"), time_unit="us")
+    return build_store(log, tmp_path_factory.mktemp("labels") / "store", labels=labels)
+
+
+def test_labels_about_items_are_rows_and_a_column_may_say_their_parts(labelled):
+    table = labelled.table("labels")
+    task = Ctr(label="value", parts="part")
+    rows, positive = task.rows(labelled)
+    for part in ("train", "valid", "test"):
+        own = table.filter(pl.col("part") == part)
+        assert len(rows.of(part)) == own.height
+        assert positive[rows.of(part)].tolist() == (own["value"] > 0).to_list()
+    assert len(rows) == (table["part"] != "unused").sum()
+    some = rows.stop > labelled.offsets[rows.user]
+    assert (np.take(labelled.times, rows.stop[some] - 1) < rows.time[some]).all()
+    _, high = Ctr(label="value>=5", parts="part").rows(labelled)
+    _, none = Ctr(label="value=4", parts="part").rows(labelled)
+    assert np.array_equal(high, positive)
+    assert not none.any()
+
+
+def test_labels_are_cut_by_a_split_in_time_too(labelled):
+    rows, _ = Ctr(label="value").rows(labelled)
+    valid_from, test_from = GlobalTimeConfig().moments(np.asarray(labelled.times))
+    assert rows.time[rows.of("train")].max() < valid_from
+    assert rows.time[rows.of("test")].min() >= test_from
+
+
+def test_how_rows_were_chosen_and_what_they_say_is_no_feature(labelled):
+    task = Ctr(label="value", parts="part")
+    rows, _ = task.rows(labelled)
+    assert known_before(labelled, rows) == ["place", "count"]
+    for name in ("value", "part", "prediction_time"):
+        with pytest.raises(DataError, match=f"feature '{name}'"):
+            RowFeatures((name,)).fit(labelled, rows)
+
+
+def test_buckets_are_those_of_the_winners(labelled):
+    rows, _ = Ctr(label="value", parts="part").rows(labelled)
+    found = read_column(labelled, rows, "bucket(count)")
+    count = read_column(labelled, rows, "count")
+    names = [int(one) for one in found.names]
+    for at in range(0, len(rows), 53):
+        x = count[at]
+        wanted = math.floor(math.log(x) ** 2) if x > 2 else int(x)
+        assert names[found.codes[at] - 1] == wanted
+    with pytest.raises(DataError, match=r"without bucket\(\)"):
+        read_column(labelled, rows, "bucket(place)")
+
+
+@pytest.mark.parametrize("calibration", ["none", "platt", "isotonic"])
+def test_a_trained_head_scores_other_rows_after_it_was_saved(store, tmp_path, calibration):
+    task = Ctr(model=DinConfig(dim=4, hidden=(8,)), fit=FIT, calibration=calibration,
+               features=("user_id", "item_id", "place", "price", "items.year"))  # fmt: skip
+    rows, _ = task.rows(store)
+    vectors = np.random.default_rng(0).normal(3, 2, (len(rows), 6)).astype(np.float32)
+    scorer = task.train(vectors, store)
+    scorer.save(tmp_path / "head")
+    again = CtrScorer.load(tmp_path / "head")
+    wanted = scorer.probability(store, rows, vectors)
+    assert np.array_equal(again.probability(store, rows, vectors), wanted)
+    assert 0 <= wanted.min() < wanted.max() <= 1
+    # As the task scores them.
+    found = value(task.score(vectors, store), "auc").value
+    test = rows.of("test")
+    clicked = store.table("impressions")["clicked"].to_numpy()[rows.place[test]]
+    assert roc_auc_score(clicked, wanted[test]) == pytest.approx(found, abs=1e-12)
+    # A few of them alone, in another order, are new rows of their own.
+    some = np.random.default_rng(1).permutation(len(rows))[:99]
+    frame = store.table("impressions")[rows.place[some]].select(
+        "user_id", "item_id", "timestamp", "place", "price"
+    )
+    fresh = new_rows(store, frame)
+    assert np.array_equal(fresh.stop, rows.stop[some])
+    assert np.allclose(again.probability(store, fresh, vectors[some]), wanted[some], rtol=0, atol=1e-6)
+    with pytest.raises(MismatchError, match="vectors of width 6"):
+        again.probability(store, rows)
+
+
+def test_categories_that_were_never_seen_are_unknown_when_scored(store):
+    task = Ctr(model=SMALL, fit=FIT, features=("item_id", "place"))
+    scorer = task.train(None, store)
+    frame = store.table("impressions").select("user_id", "item_id", "timestamp", "place")[:4]
+    odd = frame.with_columns(place=pl.Series(["nowhere", None, "top", "elsewhere"]))
+    batch = scorer.features.batch(store, new_rows(store, odd))
+    assert batch.codes[:, 1].tolist()[:2] == [0, 0]
+    assert batch.codes[3, 1] == 0 != batch.codes[2, 1]
+    with pytest.raises(DataError, match="expected categories; found numbers"):
+        scorer.probability(store, new_rows(store, frame.with_columns(place=pl.lit(1.0))))
+    with pytest.raises(DataError, match="no such column"):
+        scorer.probability(store, new_rows(store, frame.drop("place")))
+
+
+def test_new_rows_are_about_users_and_items_of_the_store(store):
+    frame = store.table("impressions").select("user_id", "item_id", "timestamp")[:3]
+    with pytest.raises(DataError, match="'stranger'"):
+        new_rows(store, frame.with_columns(user_id=pl.lit("stranger")))
+    with pytest.raises(DataError, match="timestamp"):
+        new_rows(store, frame.drop("timestamp"))
+    unknown = new_rows(store, frame.with_columns(item_id=pl.lit("new item")))
+    assert unknown.item.tolist() == [0, 0, 0]
+    assert len(new_rows(store, frame.clear())) == 0
+
+
+def test_a_damaged_head_says_so(store, tmp_path):
+    Ctr(model=SMALL, fit=FitRowsConfig(epochs=1)).train(None, store).save(tmp_path / "head")
+    with pytest.raises(OutputExistsError):
+        Ctr(model=SMALL, fit=FitRowsConfig(epochs=1)).train(None, store).save(tmp_path / "head")
+    (tmp_path / "head" / "config.json").write_text("{}")
+    with pytest.raises(IntegrityError):
+        CtrScorer.load(tmp_path / "head")
+    with pytest.raises(MissingError):
+        CtrScorer.load(tmp_path / "nothing")

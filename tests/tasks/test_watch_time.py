@@ -11,7 +11,8 @@ from usermodel.events.splits import PARTS, GlobalTimeConfig, LeaveLastOutConfig
 from usermodel.heads.d2q import D2qConfig
 from usermodel.heads.watch_time_model import CMixupConfig, WatchTimeModelConfig
 from usermodel.store.build import build_store
-from usermodel.tasks.row_features import OUTCOMES, RowFeatures
+from usermodel.tasks.row_columns import OUTCOMES
+from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.rows import event_rows
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.fit_rows import FitRowsConfig
@@ -103,7 +104,7 @@ def test_features_are_fitted_on_training_rows(store):
     )
     features = RowFeatures(names, min_count=2).fit(store, rows)
     batch = features.batch(store, rows, None)
-    shape = features.shape()
+    shape = features.shape
     assert [name for name, _ in shape.fields] == [
         "user_id",
         "item_id",

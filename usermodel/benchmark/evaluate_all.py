@@ -11,15 +11,12 @@ from usermodel.benchmark.evaluate import evaluate
 from usermodel.benchmark.evaluate_labels import evaluate_attribute
 from usermodel.benchmark.evaluate_rows import evaluate_rows
 from usermodel.errors import DataError
-from usermodel.schema import ITEM, USER
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.store.table_input import ITEM_INDEX, USER_ROW
+from usermodel.store.tables import side_columns
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.protocol import TaskResult
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.run import Run
-
-USERS = "users"
 
 
 @dataclass
@@ -69,7 +66,7 @@ def evaluate_all(
     }
     for name, way in ways.items():
         _try(found, name, name, way, on_task)
-    for column in labels or _columns(store):
+    for column in labels or side_columns(store, "users"):
         _try(
             found,
             "user-attribute",
@@ -95,10 +92,3 @@ def _try(
         found.left_out[name] = str(error)
     if not found.results.get(task):
         found.results.pop(task, None)
-
-
-def _columns(store: SequenceStore) -> list[str]:
-    if USERS not in store.meta.get("tables", {}):
-        return []
-    ids = {USER, ITEM, USER_ROW, ITEM_INDEX}
-    return [name for name in store.table(USERS).columns if name not in ids]

@@ -1,20 +1,29 @@
-"""A run and a store -> results of tasks on rows: a head is trained on the run's frozen vectors, and scored."""
+"""A run and a store -> results of tasks on rows: a head is trained on the run's frozen vectors, and scored; and what it says of new rows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import polars as pl
+from jaxtyping import Float32
+from numpy import ndarray
 
 from usermodel.benchmark.evaluate import require_untrained_targets
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
 from usermodel.errors import MismatchError
+from usermodel.events.splits import Split
+from usermodel.sampling.protocol import Examples
 from usermodel.schema import SplitName
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.ctr import Ctr
+from usermodel.tasks.ctr_scorer import CtrScorer
 from usermodel.tasks.protocol import TaskResult
+from usermodel.tasks.rows import new_rows
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.epochs import EpochReport
 from usermodel.training.run import Run
@@ -29,6 +38,7 @@ def evaluate_rows(
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_scorer: Callable[[CtrScorer], None] | None = None,
 ) -> list[TaskResult]:
     """Train the head of a task with the user's vector before each row, and score it.
 
@@ -40,6 +50,7 @@ def evaluate_rows(
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (histories encoded, histories in all).
         on_epoch: Told after each epoch of the head.
+        on_scorer: Given the trained head of a `Ctr` task, to be saved.
 
     Raises:
         MismatchError: Another store or split than the run's, or cuts that move as a store grows: what tests may have trained the
@@ -48,19 +59,83 @@ def evaluate_rows(
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    split = run.recipe.data.split
-    if task.split != split:
-        found = task.split.name if not hasattr(task.split, "kind") else task.split.kind
-        do = "Give the task split=run.recipe.data.split, or pretrain with the split of the task."
-        raise MismatchError("split", expected=f"that of the run, {split.kind}", found=found, do=do)
+    _require_split(run, task)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
     require_untrained_targets(run, store)
     module = encoder.module
     requests = task.requests(store, module.max_history, module.n_items)
-    # Rows between two events of a user have the same history: what was shown together is encoded once.
+    vectors = _encoded(encoder, store, requests, on_progress)
+    if isinstance(task, WatchTime):
+        return task.score(vectors, store, part=part, on_epoch=on_epoch)
+
+    def keep(scorer: CtrScorer) -> None:
+        if on_scorer is not None:
+            on_scorer(replace(scorer, encoder=encoder.content_hash))
+
+    return task.score(vectors, store, part=part, on_epoch=on_epoch, on_scorer=keep)
+
+
+def score_rows(
+    run: Run | str | os.PathLike[str],
+    store: SequenceStore | str | os.PathLike[str],
+    scorer: CtrScorer,
+    rows: Any,
+    *,
+    allow_modules: Sequence[str] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> pl.DataFrame:
+    """Probabilities of clicks for rows to come, from what their users did strictly before.
+
+    Args:
+        run: The run whose vectors the head was trained with.
+        store: Has the users and their events; what the run's store has grown into, or any other with its items.
+        scorer: The trained head.
+        rows: A frame, or the path of a Parquet or CSV file: ``user_id item_id timestamp``, and the columns that the head reads.
+        allow_modules: Modules outside usermodel whose classes the run may name.
+        on_progress: Called with (histories encoded, histories in all).
+
+    Returns:
+        The rows in their order, with a column ``probability``.
+
+    Raises:
+        MismatchError: Another run than the head's, or a store of other items than the run's.
+        DataError: A column that is missing, or users that the store does not have.
+    """
+    store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
+    encoder = UserEncoder.load(run, allow_modules=allow_modules)
+    if scorer.encoder != encoder.content_hash:
+        expected = f"the run of encoder {scorer.encoder[:12] or '(none)'}, whose vectors the head reads"
+        do = "Name the run that the head was trained with."
+        raise MismatchError("run", expected=expected, found=encoder.content_hash[:12], do=do)
+    encoder.require(store)
+    asked = new_rows(store, rows)
+    module = encoder.module
+    vectors = _encoded(encoder, store, asked.examples(store, module.max_history, module.n_items), on_progress)
+    assert asked.table is not None
+    found = pl.Series("probability", scorer.probability(store, asked, vectors))
+    return asked.table.with_columns(found)
+
+
+def _require_split(run: Run, task: WatchTime | Ctr) -> None:
+    split = run.recipe.data.split
+    parts = task.parts if isinstance(task, Ctr) else ""
+    if task.split != split or parts:
+        found = task.split.name if isinstance(task.split, Split) else task.split.kind
+        found = f"column {parts!r}" if parts else found
+        do = "Give the task split=run.recipe.data.split, or pretrain with the split of the task."
+        raise MismatchError("split", expected=f"that of the run, {split.kind}", found=found, do=do)
+
+
+def _encoded(
+    encoder: UserEncoder,
+    store: SequenceStore,
+    requests: Examples,
+    on_progress: Callable[[int, int], None] | None,
+) -> Float32[ndarray, "rows dim"]:
+    """A vector for each request. Rows between two events of a user have the same history: it is encoded once."""
     _, first, row = np.unique(
         requests.stop * store.n_users + requests.user, return_index=True, return_inverse=True
     )
-    vectors = encode(module, store, requests.take(first), on_progress=on_progress)[row]
-    return task.score(vectors, store, part=part, on_epoch=on_epoch)
+    found: ndarray = encode(encoder.module, store, requests.take(first), on_progress=on_progress)[row]
+    return found

@@ -28,6 +28,7 @@ OF_ROWS: Final = {
     "--target": ("watch-time",),
     "--calibration": ("ctr",),
     "--set": ROWS,
+    "--save-head": ("ctr",),
 }
 
 
@@ -89,6 +90,10 @@ def evaluate(
             metavar="KEY=VALUE",
             help="ctr, watch-time: change the head or its training, such as model.dim=32, model.head.bins=20 or fit.epochs=5. Repeatable.",
         ),
+    ] = None,
+    save_head: Annotated[
+        Path | None,
+        typer.Option(help="ctr: also write the trained head to this folder; usermodel score takes it."),
     ] = None,
     probe: Annotated[
         Literal["linear", "mlp"] | None,
@@ -158,7 +163,7 @@ def evaluate(
 
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
-    of_rows = dict(zip(OF_ROWS, (head, features, target, calibration, set_), strict=True))
+    of_rows = dict(zip(OF_ROWS, (head, features, target, calibration, set_, save_head), strict=True))
     of_labels = {"--label": label, "--labels": labels, "--probe": probe, "--labelled": labelled}
     _require_effect(task, of_items, of_labels, part, of_rows)
     if json_out is not None:
@@ -173,7 +178,8 @@ def evaluate(
             write_results(json_out, objects)
         return
     if task in ROWS:
-        wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [])
+        out = None if save_head is None else (save_head, overwrite)
+        wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [], out)
         found = score_rows(finished, opened, wanted, part, allowed)
         print_results(found, f"{task}, {part} part of the run's split", counted="rows")
         if json_out is not None:

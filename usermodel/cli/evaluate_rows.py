@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from usermodel.cli import common
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the command line says of a head; None where it says nothing."""
+    """What the command line says of a head; None where it says nothing. ``out``: the folder it goes to, and whether an older one may."""
 
     task: str
     head: str | None
@@ -29,20 +30,37 @@ class Wanted:
     label: str | None = None
     calibration: Literal["none", "platt", "isotonic"] | None = None
     changes: Sequence[str] = ()
+    out: tuple[Path, bool] | None = None
 
 
 def score_rows(
     run: Run, store: SequenceStore, wanted: Wanted, part: Literal["test", "valid"], allowed: Sequence[str]
 ) -> list[TaskResult]:
-    """Train the head on the run's vectors and score it."""
+    """Train the head on the run's vectors and score it; with ``out`` also write it.
+
+    Raises:
+        OutputExistsError: There is one, and it may not go.
+    """
     from usermodel.benchmark.evaluate_rows import evaluate_rows
+    from usermodel.manifest import refuse_existing
+    from usermodel.tasks.ctr_scorer import KIND, CtrScorer
+
+    if wanted.out is not None:
+        refuse_existing(wanted.out[0], KIND, wanted.out[1])
+
+    def keep(scorer: CtrScorer) -> None:
+        if wanted.out is not None:
+            scorer.save(wanted.out[0], overwrite=wanted.out[1])
+            common.say(f"wrote {wanted.out[0]}")
 
     task = _ctr(run, wanted) if wanted.task == "ctr" else _watch_time(run, wanted)
     if wanted.features:
         task = dataclasses.replace(task, features=wanted.features)
     task = _changed(task, wanted.changes)
     with common.progress("encoding", "histories") as update:
-        return evaluate_rows(run, store, task, part=part, allow_modules=allowed, on_progress=update)
+        return evaluate_rows(
+            run, store, task, part=part, allow_modules=allowed, on_progress=update, on_scorer=keep
+        )
 
 
 def score_all(

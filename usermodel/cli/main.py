@@ -30,6 +30,7 @@ COMMANDS = (
     "recommend",
     "similar",
     "evaluate",
+    "score",
     "append",
     "forget",
 )

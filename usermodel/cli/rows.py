@@ -20,12 +20,13 @@ def put(
     form: Literal["table", "json", "csv", "parquet"] | None,
     *,
     overwrite: bool,
+    kind: str = "recommendations",
 ) -> None:
     """Write rows to ``out``, or print them in a format."""
     from usermodel.retrieval.output import write_recommendations
 
     if out is not None:
-        write_recommendations(rows, out, None if form == "table" else form, overwrite=overwrite)
+        write_recommendations(rows, out, None if form == "table" else form, overwrite=overwrite, kind=kind)
         common.say(f"wrote {rows.height:,} rows to {out}")
     elif form in {None, "table"}:
         common.print_table(title, rows.columns, rows.rows())

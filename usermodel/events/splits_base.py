@@ -186,6 +186,14 @@ class SplitBase(Config):
         )
         return dataclasses.replace(made, config=self, store_hash=store.content_hash)
 
+    def moments(self, times: Int64[ndarray, " events"]) -> tuple[int, ...] | None:
+        """When a part ends and the next begins, for everyone: of train, of valid, and of test where something comes later.
+
+        None for splits that do not cut at moments.
+        """
+        del times
+        return None
+
     def splits(self, store: Histories) -> Iterator[Split]:
         """Every split of the protocol: one, except for rolling windows."""
         yield self.of(store)

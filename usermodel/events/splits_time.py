@@ -55,7 +55,7 @@ class GlobalTimeConfig(SplitBase):
         return Split(offsets[:-1].copy(), train, valid, offsets[1:].copy(), name)
 
     def moments(self, times: Int64[ndarray, " events"]) -> tuple[int, int]:
-        """When validation and test begin.
+        """See `SplitBase.moments`.
 
         Raises:
             DataError: The cuts are not in order.
@@ -116,6 +116,25 @@ class RollingConfig(SplitBase):
         """
         del user_ids
         require_times(self.kind, time_kind)
+        cuts = self.moments(times)
+        train, valid, test = (_rows_before(times, offsets, cut) for cut in cuts)
+        name = f"{self.kind} fold {self.fold} of {len(self.folds) or self.n_folds} " + " ".join(
+            map(str, cuts)
+        )
+        return Split(offsets[:-1].copy(), train, valid, test, name)
+
+    def splits(self, store: Histories) -> Iterator[Split]:
+        """One split per fold, in order."""
+        for number in range(len(self.folds) or self.n_folds):
+            yield self.model_copy(update={"fold": number}).of(store)
+
+    def moments(self, times: Int64[ndarray, " events"]) -> tuple[int, int, int]:
+        """See `SplitBase.moments`.
+
+        Raises:
+            DataError: A fold is not in order.
+            ConfigError: There is no such fold, or the windows do not fit.
+        """
         folds = self.folds or self._quantiles(times)
         if self.fold >= len(folds):
             found, do = f"fold {self.fold}", "Folds are counted from 0."
@@ -125,15 +144,7 @@ class RollingConfig(SplitBase):
                 expected = "folds with train_until before valid_until before test_until"
                 do = "Move the cuts apart, or use fewer folds."
                 raise DataError("data.split.folds", expected=expected, found=str(cuts), do=do)
-        cuts = folds[self.fold]
-        train, valid, test = (_rows_before(times, offsets, cut) for cut in cuts)
-        name = f"{self.kind} fold {self.fold} of {len(folds)} " + " ".join(map(str, cuts))
-        return Split(offsets[:-1].copy(), train, valid, test, name)
-
-    def splits(self, store: Histories) -> Iterator[Split]:
-        """One split per fold, in order."""
-        for number in range(len(self.folds) or self.n_folds):
-            yield self.model_copy(update={"fold": number}).of(store)
+        return folds[self.fold]
 
     def _quantiles(self, times: ndarray) -> tuple[tuple[int, int, int], ...]:
         """Windows of equal numbers of events at the end of the log."""

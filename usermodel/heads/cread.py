@@ -1,7 +1,7 @@
 """CREAD: watch time as answers to "longer than t_m?" for thresholds that balance two errors of cutting time into bins.
 
 Source: Sun et al., "CREAD: A Classification-Restoration Framework with Error Adaptive Discretization for Watch Time Prediction in
-Video Recommender Systems" (AAAI 2024), sections 3.2 and 3.3. Deviation: Huber's loss is of labels over their standard deviation.
+Video Recommender Systems" (AAAI 2024). Deviation: Huber's loss is of labels over their standard deviation.
 """
 
 from __future__ import annotations

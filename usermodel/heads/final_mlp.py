@@ -1,6 +1,6 @@
 """FinalMLP: two perceptrons that see the fields through different gates, and every product of their outputs.
 
-Source: Mao et al., "FinalMLP: An Enhanced Two-Stream MLP Model for CTR Prediction" (AAAI 2023), equations 2 to 9. Deviation: where no
+Source: Mao et al., "FinalMLP: An Enhanced Two-Stream MLP Model for CTR Prediction" (AAAI 2023). Deviation: where no
 field is named for a gate, the gate learns from a constant, as in the released code.
 """
 

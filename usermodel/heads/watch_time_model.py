@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from jaxtyping import Float, Float64
 from numpy import ndarray
 from pydantic import Field, SerializeAsAny
@@ -30,7 +28,7 @@ class CMixupConfig(Config):
 
 
 class WatchTimeModelConfig(Config):
-    """The model; sizes are those of the comparisons of Zhao et al. (DADF, 2023).
+    """The model; sizes are those that the released code of DADF (Yang et al. 2026, arXiv) compares heads with.
 
     Attributes:
         head: Which one, and its options.
@@ -55,10 +53,6 @@ class WatchTimeModelConfig(Config):
             DataError: See `WatchTimeConfig.fit`.
         """
         return WatchTimeModel(self, shape, self.head.fit(self._head_dim(shape), label, duration))
-
-    def build(self, shape: RowShape, statistics: Mapping[str, Tensor]) -> WatchTimeModel:
-        """A model whose head's statistics are known already."""
-        return WatchTimeModel(self, shape, self.head.build(self._head_dim(shape), statistics))
 
     def _head_dim(self, shape: RowShape) -> int:
         return self.hidden[-1] if self.hidden else shape.n_fields(self.dim) * self.dim

@@ -1,7 +1,7 @@
 """WLR: weighted logistic regression, whose odds are the expected watch time.
 
-Source: Covington et al. (RecSys 2016), section 4.2, in the form in which every row counts (Zhan et al., KDD 2022): a row is a
-positive of weight t and a negative of weight 1. Deviation: t is divided by its mean, so that the odds are about 1 and the same step
+Source: Covington et al. (RecSys 2016), section 4.2. Deviations: every row is both a positive of weight t and a negative of weight 1, as
+in public comparisons of watch-time heads, where the paper has clicked rows as the one and others as the other; t is divided by its mean, so that the odds are about 1 and the same step
 sizes serve seconds and hours; the optimum is the same.
 """
 

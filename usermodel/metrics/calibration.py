@@ -7,7 +7,7 @@ Both are those of scikit-learn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -25,22 +25,22 @@ class Calibration:
 
     Attributes:
         kind: How.
-        model: What was fitted; None for the sigmoid itself.
+        weights: What was fitted. Platt: one row, slope and intercept of the log-odds. Isotonic: knots, log-odds and probability, between
+            which the function is straight.
     """
 
-    kind: Kind
-    model: Any = None
+    kind: Kind = "none"
+    weights: tuple[tuple[float, float], ...] = ()
 
     def probability(self, log_odds: Float64[ndarray, " n"]) -> Float64[ndarray, " n"]:
         """Of each row."""
         found: ndarray
-        if self.kind == "platt":
-            found = self.model.predict_proba(log_odds[:, None])[:, 1]
-        elif self.kind == "isotonic":
-            found = self.model.predict(log_odds)
+        if self.kind == "isotonic":
+            found = np.interp(log_odds, *np.array(self.weights).T)
         else:
-            found = expit(log_odds)
-        return np.asarray(found, dtype=np.float64)
+            ((slope, intercept),) = self.weights or ((1.0, 0.0),)
+            found = expit(slope * log_odds + intercept)
+        return found
 
 
 def fit_calibration(
@@ -49,8 +49,10 @@ def fit_calibration(
     """Fit on rows that have not trained the model; ``none`` needs no row. The others need rows of both labels."""
     if kind == "platt":
         # Two numbers on many rows: no penalty.
-        return Calibration(kind, LogisticRegression(C=np.inf).fit(log_odds[:, None], clicked))
+        line = LogisticRegression(C=np.inf).fit(log_odds[:, None], clicked)
+        return Calibration(kind, ((float(line.coef_[0, 0]), float(line.intercept_[0])),))
     if kind == "isotonic":
-        model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
-        return Calibration(kind, model.fit(log_odds, clicked))
-    return Calibration(kind)
+        model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(log_odds, clicked)
+        knots = zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True)
+        return Calibration(kind, tuple(knots))
+    return Calibration()

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from usermodel.metrics.classification import auc
 from usermodel.metrics.estimate import Estimate, mean_of, ratio_of
+from usermodel.metrics.parts import equal_parts
 
 DEFINITIONS: Final = {
     "auc": "probability that a clicked row has a higher score than one that was not clicked, ties half",
@@ -92,7 +93,7 @@ def _within(
 
 def ece(probability: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"]) -> Estimate:
     """See `DEFINITIONS`; the borders of the parts are taken as given."""
-    part = _parts(probability)
+    part = equal_parts(probability, _PARTS)
     gap = np.bincount(part, probability) - np.bincount(part, clicked)
     signed = np.sign(gap)[part] * (probability - clicked)
     return mean_of(signed)
@@ -100,14 +101,8 @@ def ece(probability: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"]) -> Es
 
 def reliability(probability: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"]) -> Reliability:
     """What `ece` sums up; equal probabilities are in one part, so there may be fewer."""
-    part = _parts(probability)
+    part = equal_parts(probability, _PARTS)
     rows = np.bincount(part)
     some = rows > 0
     means = [np.bincount(part, values)[some] / rows[some] for values in (probability, clicked)]
     return Reliability(means[0], means[1], rows[some])
-
-
-def _parts(probability: Float64[ndarray, " n"]) -> Int64[ndarray, " n"]:
-    borders = np.quantile(probability, np.arange(1, _PARTS) / _PARTS, method="inverted_cdf")
-    found: ndarray = np.searchsorted(np.unique(borders), probability, side="left")
-    return found

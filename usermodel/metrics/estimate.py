@@ -7,11 +7,15 @@ independent: with groups, their influences are summed first, and the interval is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 from scipy.special import ndtri
+
+#: How intervals over users are made, as printed beside them.
+WORDS: Final = "95 % interval over users: normal approximation (delta method)"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from usermodel.metrics.estimate import Estimate, mean_of, ratio_of
 from usermodel.metrics.pair_order import pair_counts
+from usermodel.metrics.parts import equal_parts
 
 DEFINITIONS: Final = {
     "mae": "mean absolute error, in the unit of the target; lower is better",
@@ -70,10 +71,7 @@ def duration_parts(
     known = np.flatnonzero(duration > 0)
     if not len(known):
         return []
-    values = duration[known]
-    ends = np.unique(np.quantile(values, np.arange(1, parts) / parts, method="inverted_cdf"))
-    part = np.searchsorted(ends, values, side="left")
-    found = []
+    part, found = equal_parts(duration[known], parts), []
     for number in np.unique(part):
         rows = known[part == number]
         low, high = duration[rows].min(), duration[rows].max()
@@ -83,7 +81,6 @@ def duration_parts(
 
 def _calibration(guess: Float64[ndarray, " n"], label: Float64[ndarray, " n"]) -> Estimate:
     """Parts by rank of the guess, ties in one part; their borders are taken as given."""
-    borders = np.quantile(guess, np.arange(1, _PARTS) / _PARTS, method="inverted_cdf")
-    part = np.searchsorted(np.unique(borders), guess, side="left")
+    part = equal_parts(guess, _PARTS)
     sign = np.sign(np.bincount(part, guess) - np.bincount(part, label))
     return ratio_of(sign[part] * (guess - label), label)

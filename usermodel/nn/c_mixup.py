@@ -1,6 +1,6 @@
 """C-Mixup: rows are mixed with rows of about the same label.
 
-Source: Yao et al., "C-Mixup: Improving Generalization in Regression" (NeurIPS 2022), equation 6: partner j of row i with probability
+Source: Yao et al., "C-Mixup: Improving Generalization in Regression" (NeurIPS 2022): partner j of row i with probability
 ``P(j | i) ~ exp(-(y_i - y_j)^2 / (2 sigma^2))``, shares from Beta(alpha, alpha). Pairs are drawn within the batch.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.distributions import Beta
 
 
 def partners(label: Float[Tensor, " rows"], sigma: float) -> Int64[Tensor, " rows"]:
@@ -25,7 +26,5 @@ def partners(label: Float[Tensor, " rows"], sigma: float) -> Int64[Tensor, " row
 
 def shares(n: int, alpha: float, like: Tensor) -> Float[Tensor, " rows"]:
     """How much of itself each row keeps."""
-    one = torch.full((n,), alpha, dtype=torch.float32)
-    # Two gamma numbers make a beta number; torch's own gamma draws by its generator.
-    first, second = torch._standard_gamma(one), torch._standard_gamma(one)
-    return (first / (first + second)).to(like)
+    drawn: Tensor = Beta(alpha, alpha).sample((n,))
+    return drawn.to(like)

@@ -15,7 +15,12 @@ Form = Literal["json", "csv", "parquet"]
 
 
 def write_recommendations(
-    rows: pl.DataFrame, path: Path, form: Form | None = None, *, overwrite: bool = False
+    rows: pl.DataFrame,
+    path: Path,
+    form: Form | None = None,
+    *,
+    overwrite: bool = False,
+    kind: str = "recommendations",
 ) -> None:
     """Write ``user_id rank item_id score``, with a manifest beside it.
 
@@ -24,6 +29,7 @@ def write_recommendations(
         path: The file.
         form: Format; None goes by the suffix.
         overwrite: Replace an older output.
+        kind: What the manifest calls it.
     """
     if form is None and path.suffix[1:] not in get_args(Form):
         do = "Name the format with --format."
@@ -31,7 +37,7 @@ def write_recommendations(
             str(path), expected="a .json, .csv or .parquet file", found=f"the suffix {path.suffix!r}", do=do
         )
     form = form or path.suffix[1:]  # type: ignore[assignment]
-    with manifest.write_file(path, "recommendations", overwrite=overwrite) as draft:
+    with manifest.write_file(path, kind, overwrite=overwrite) as draft:
         if form == "parquet":
             write_parquet(rows, draft.path)
         else:

@@ -47,6 +47,7 @@ _COLUMNS: Final[dict[str, dict[str, Any]]] = {
     "labels": {USER: None, PREDICTION_TIME: pl.Int64, f"[{ITEM}]": None, VALUE: pl.Float64},
     "items": {ITEM: None},
     "users": {USER: None},
+    "rows": {USER: None, ITEM: None, TIME: pl.Int64},
 }
 _TIMES: Final = (TIME, PREDICTION_TIME)
 _EXPECTED_TIMES: Final = "microseconds since 1970 UTC, or times with a zone"
@@ -93,6 +94,19 @@ def read_tables(
         _check_rows(frame, name, where, time_kind)
         tables[name] = frame
     return tables
+
+
+def read_rows(source: Any, user_type: IdType, item_type: IdType, time_kind: TimeKind) -> pl.DataFrame:
+    """Rows to be scored, ``user_id item_id timestamp`` and whatever else is known of them, in their own order.
+
+    Raises:
+        MissingError: No such file.
+        DataError: A missing column, or a value of another type.
+    """
+    where = str(source) if isinstance(source, str | Path) else "rows"
+    frame = _typed(_frame(source, where), "rows", where, {USER: user_type, ITEM: item_type})
+    _check_rows(frame, "rows", where, time_kind)
+    return frame
 
 
 def _frame(source: Any, where: str) -> pl.DataFrame:

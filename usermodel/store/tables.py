@@ -106,6 +106,14 @@ def load_table(store: SequenceStore, name: str) -> pl.DataFrame:
     return read_parquet(path)
 
 
+def side_columns(store: SequenceStore, name: str) -> list[str]:
+    """What a table of a store knows beside ids; nothing where the store has no such table."""
+    if name not in store.meta.get(FOLDER, {}):
+        return []
+    ids = {USER, ITEM, USER_ROW, ITEM_INDEX}
+    return [column for column in load_table(store, name).columns if column not in ids]
+
+
 def _save(frame: pl.DataFrame, folder: Path, name: str) -> None:
     keys = [column for column in (USER_ROW, TIME, PREDICTION_TIME, ITEM_INDEX) if column in frame.columns]
     # By user and time, ties in input order; an item decides only where there is no user.

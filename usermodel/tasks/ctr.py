@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -16,24 +16,31 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from usermodel.errors import ConfigError, DataError
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
-from usermodel.heads.ctr import CtrConfig, CtrModel
+from usermodel.heads.ctr import CtrConfig
 from usermodel.heads.deepfm import DeepfmConfig
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.metrics.calibration import Calibration, fit_calibration
 from usermodel.metrics.classification import auc
 from usermodel.metrics.ctr import DEFINITIONS, measure, n_one_class
+from usermodel.metrics.estimate import WORDS
 from usermodel.sampling.protocol import Examples
-from usermodel.schema import CLICKED, EVENT_TYPE, SplitName
+from usermodel.schema import CLICKED, EVENT_TYPE, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.ctr_scorer import CtrScorer
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
-from usermodel.tasks.row_training import fit_on, guesses, require_vectors
-from usermodel.tasks.rows import Rows, event_rows, impression_rows
+from usermodel.tasks.row_training import fit_on, require_vectors
+from usermodel.tasks.rows import Rows, event_rows, impression_rows, label_rows
 from usermodel.training.epochs import EpochReport
 from usermodel.training.fit_rows import FitRowsConfig
 
 CARD: Final = TaskCard("ctr", "Will the user click what is shown?", "auc")
 _LABEL: Final = re.compile(r"(\w+)\s*(>=|=)\s*(.+)")
+_RELATIONS: Final[dict[str, Callable[[Any, float], ndarray]]] = {
+    ">=": operator.ge,
+    "=": operator.eq,
+    ">": operator.gt,
+}
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,13 @@ class Ctr:
     Attributes:
         model: The head.
         fit: How it is trained; the validation part decides which epoch stays, by AUC.
-        label: ``clicked``: rows are the impressions of the store. ``COLUMN>=NUMBER`` or ``COLUMN=VALUE``: rows are its events, such as
+        label: ``clicked``: rows are the impressions of the store. ``value``, ``value>=NUMBER`` or ``value=NUMBER``: rows are its labels
+            that are about an item, positive above 0 or as written. ``COLUMN>=NUMBER`` or ``COLUMN=VALUE``: rows are its events, such as
             ``rating>=4`` or ``event_type=like``.
         split: What trains and what tests; a `Split`, or the configuration of one.
-        features: What is known of a row beside the user's vector, see `usermodel.tasks.row_features`.
+        parts: A column of impressions or labels that holds ``train``, ``valid`` or ``test``, as published splits have it, and takes the
+            place of ``split``.
+        features: What is known of a row beside the user's vector, see `usermodel.tasks.row_columns`.
         max_history: Events before a row that heads which look at histories may read.
         calibration: Fitted on the validation part, of log-odds: ``none``, ``platt`` or ``isotonic``.
         train_share: Share of the training rows that are used, drawn with the seed of ``fit``; for curves over the number of labels.
@@ -56,6 +66,7 @@ class Ctr:
     fit: FitRowsConfig = field(default_factory=FitRowsConfig)
     label: str = CLICKED
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
+    parts: str = ""
     features: tuple[str, ...] = ("user_id", "item_id")
     max_history: int = 20
     calibration: Literal["none", "platt", "isotonic"] = "none"
@@ -77,8 +88,15 @@ class Ctr:
             ConfigError: A label that says nothing.
         """
         if self.label == CLICKED:
-            return impression_rows(store, self.split)
-        known, positive = _flags(store, self.label)
+            return impression_rows(store, self.split, self.parts)
+        name, relation, text = _parsed(self.label)
+        if name == VALUE:
+            rows, values = label_rows(store, self.split, self.parts)
+            return rows, _RELATIONS[relation](values, _number(name, text))
+        if self.parts:
+            do = "Leave it out, or put the rows into a table of labels."
+            raise ConfigError("parts", expected="rows of a table", found="events", do=do)
+        known, positive = _flags(store, name, relation, text)
         split = self.split if isinstance(self.split, Split) else store.split(self.split)
         rows = event_rows(store, split, known)
         return rows, positive[rows.place]
@@ -94,6 +112,7 @@ class Ctr:
         *,
         part: SplitName = "test",
         on_epoch: Callable[[EpochReport], None] | None = None,
+        on_scorer: Callable[[CtrScorer], None] | None = None,
     ) -> list[TaskResult]:
         """Train, and one row per metric, with 95 % intervals over users.
 
@@ -102,24 +121,67 @@ class Ctr:
             store: Holds the rows.
             part: Which rows are scored.
             on_epoch: Told after each epoch.
+            on_scorer: Given the trained head.
 
         Raises:
             DataError: Labels of one kind only in a part; another number of vectors than rows; see `rows`.
             NumericError: A vector or guess that is not finite.
         """
         rows, clicked = self.rows(store)
-        require_vectors(vectors, rows)
-        train, scored = self._drawn(rows), rows.of(part)
-        for name, at in (("train", train), (part, scored)):
-            _require_both(clicked[at], f"{store.path}, {name} part")
-        features = RowFeatures(self.features, max_history=self.max_history).fit(store, rows, train)
-        batch = features.batch(store, rows, vectors)
-        model = self._trained(features, batch, (train, rows.of("valid")), clicked, on_epoch)
-        z = _log_odds(model, batch, scored)
-        probability = self._calibrated(model, batch, rows, clicked).probability(z)
-        size = sum(weight.numel() for weight in model.parameters())
-        card = f"{self._card(vectors, int(clicked[train].sum()), len(train))}; {size:,} parameters"
+        scored = rows.of(part)
+        _require_both(clicked[scored], f"{store.path}, {part} part")
+        scorer, batch, train = self._train(vectors, store, rows, clicked, on_epoch)
+        if on_scorer is not None:
+            on_scorer(scorer)
+        probability = scorer.calibration.probability(scorer.log_odds(batch, scored))
+        card = self._card(vectors, int(clicked[train].sum()), len(train))
+        card = f"{card}; {scorer.n_parameters:,} parameters"
         return _results(probability, clicked[scored], rows.user[scored], card)
+
+    def train(
+        self,
+        vectors: Float32[ndarray, "rows dim"] | None,
+        store: SequenceStore,
+        *,
+        on_epoch: Callable[[EpochReport], None] | None = None,
+    ) -> CtrScorer:
+        """The trained head, for rows to come; arguments and errors as in `score`."""
+        rows, clicked = self.rows(store)
+        return self._train(vectors, store, rows, clicked, on_epoch)[0]
+
+    def _train(
+        self,
+        vectors: Float32[ndarray, "rows dim"] | None,
+        store: SequenceStore,
+        rows: Rows,
+        clicked: Bool[ndarray, " rows"],
+        on_epoch: Callable[[EpochReport], None] | None,
+    ) -> tuple[CtrScorer, RowBatch, ndarray]:
+        """The trained head, all rows as it reads them, and the positions of those that trained it."""
+        require_vectors(vectors, rows)
+        train, valid = self._drawn(rows), rows.of("valid")
+        _require_both(clicked[train], f"{store.path}, train part")
+        features = RowFeatures(self.features, max_history=self.max_history)
+        batch = features.fit(store, rows, vectors, train=train).batch(store, rows, vectors)
+        torch.manual_seed(self.fit.seed)
+        model = self.model.build(features.shape)
+        scorer = CtrScorer(self.model, model, features, Calibration(), self.label)
+        y = torch.from_numpy(clicked).float()
+
+        def loss(at: torch.Tensor) -> torch.Tensor:
+            return binary_cross_entropy_with_logits(model(batch.take(at)), y[at])
+
+        def validate() -> float:
+            z = scorer.log_odds(batch, valid)
+            return auc(np.column_stack([-z, z]), clicked[valid].astype(np.int64)).value
+
+        both = len(valid) and 0 < clicked[valid].sum() < len(valid)
+        fit_on(model, loss, train, self.fit, validate=validate if both else None, on_epoch=on_epoch)
+        if self.calibration != "none":
+            _require_both(clicked[valid], "calibration: valid part")
+            fitted = fit_calibration(self.calibration, scorer.log_odds(batch, valid), clicked[valid])
+            scorer = replace(scorer, calibration=fitted)
+        return scorer, batch, train
 
     def _drawn(self, rows: Rows) -> ndarray:
         """The training rows, or a share of them."""
@@ -127,39 +189,6 @@ class Ctr:
         n = max(1, round(self.train_share * len(train)))
         drawn = np.random.default_rng(self.fit.seed).permutation(len(train))[:n]
         return train if n == len(train) else train[np.sort(drawn)]
-
-    def _trained(
-        self,
-        features: RowFeatures,
-        batch: RowBatch,
-        parts: tuple[ndarray, ndarray],
-        clicked: Bool[ndarray, " rows"],
-        on_epoch: Callable[[EpochReport], None] | None,
-    ) -> CtrModel:
-        train, valid = parts
-        torch.manual_seed(self.fit.seed)
-        model = self.model.build(features.shape(batch.vectors.shape[1]))
-        y = torch.from_numpy(clicked).float()
-
-        def loss(at: torch.Tensor) -> torch.Tensor:
-            return binary_cross_entropy_with_logits(model(batch.take(at)), y[at])
-
-        def validate() -> float:
-            z = _log_odds(model, batch, valid)
-            return auc(np.column_stack([-z, z]), clicked[valid].astype(np.int64)).value
-
-        both = len(valid) and 0 < clicked[valid].sum() < len(valid)
-        fit_on(model, loss, train, self.fit, validate=validate if both else None, on_epoch=on_epoch)
-        return model
-
-    def _calibrated(
-        self, model: CtrModel, batch: RowBatch, rows: Rows, clicked: Bool[ndarray, " rows"]
-    ) -> Calibration:
-        valid = rows.of("valid")
-        if self.calibration != "none":
-            _require_both(clicked[valid], "calibration: valid part")
-        z = _log_odds(model, batch, valid) if self.calibration != "none" else np.zeros(0)
-        return fit_calibration(self.calibration, z, clicked[valid])
 
     def _card(self, vectors: ndarray | None, clicks: int, n: int) -> str:
         known = ", ".join(self.features) + ("" if vectors is None else ", user vector before the row")
@@ -170,36 +199,47 @@ class Ctr:
         return f"label: {self.label}; {head} on {known}{calibrated}; {n:,} training rows, {clicks:,} of them positive"
 
 
-def _log_odds(model: CtrModel, batch: RowBatch, at: ndarray) -> Float64[ndarray, " at"]:
-    return guesses(model, lambda rows: model(batch.take(rows)), at)
-
-
-def _flags(store: SequenceStore, label: str) -> tuple[Bool[ndarray, " events"], Bool[ndarray, " events"]]:
-    """Events whose label is known, and those that are positive."""
+def _parsed(label: str) -> tuple[str, str, str]:
+    """Name, relation and text of a label."""
     found = _LABEL.fullmatch(label.strip())
+    if label.strip() == VALUE:
+        return VALUE, ">", "0"
     if found is None:
-        do = "Write clicked, rating>=4 or event_type=like."
+        do = "Write clicked, value, rating>=4 or event_type=like."
         raise ConfigError(
-            "label", expected="clicked, COLUMN>=NUMBER or COLUMN=VALUE", found=repr(label), do=do
+            "label", expected="clicked, value, COLUMN>=NUMBER or COLUMN=VALUE", found=repr(label), do=do
         )
     name, relation, text = found.groups()
+    return name, relation, text
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            "label", expected=f"{name}>=NUMBER", found=repr(text), do="Write a number."
+        ) from None
+
+
+def _flags(
+    store: SequenceStore, name: str, relation: str, text: str
+) -> tuple[Bool[ndarray, " events"], Bool[ndarray, " events"]]:
+    """Events whose label is known, and those that are positive."""
     values = np.asarray(store.feature(name))
     if name == EVENT_TYPE or (name in store.context and values.dtype.kind != "f"):
         names = store.categories(name).ids.cast(str).to_list()
         if relation != "=" or text not in names:
             do = "Name one of them."
             raise ConfigError(
-                "label", expected=f"{name}= one of {', '.join(names)}", found=repr(label), do=do
+                "label",
+                expected=f"{name}= one of {', '.join(names)}",
+                found=f"{name}{relation}{text}",
+                do=do,
             )
         return values > 0, values == names.index(text) + 1
-    try:
-        number = float(text)
-    except ValueError:
-        raise ConfigError(
-            "label", expected=f"{name}>=NUMBER", found=repr(label), do="Write a number."
-        ) from None
     known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
-    return known, (operator.ge if relation == ">=" else operator.eq)(values, number) & known
+    return known, _RELATIONS[relation](values, _number(name, text)) & known
 
 
 def _require_both(clicked: Bool[ndarray, " rows"], where: str) -> None:
@@ -212,11 +252,10 @@ def _require_both(clicked: Bool[ndarray, " rows"], where: str) -> None:
 def _results(
     probability: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"], user: ndarray, card: str
 ) -> list[TaskResult]:
-    interval = "95 % interval over users: normal approximation (delta method)"
     results = []
     for name, one in measure(probability, clicked, user).items():
         low, high = one.interval(user)
-        definition = f"{DEFINITIONS[name]}; {card}; {interval}"
+        definition = f"{DEFINITIONS[name]}; {card}; {WORDS}"
         if name == "gauc":
             definition = f"{definition}; {n_one_class(clicked, user):,} users left out"
         results.append(TaskResult(name, one.value, len(clicked), low, high, definition))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int64
+import polars as pl
+from jaxtyping import Bool, Float64, Int8, Int64
 from numpy import ndarray
 
-from usermodel.errors import DataError
-from usermodel.events.splits import PARTS, GlobalTimeConfig, Split, SplitConfig
+from usermodel.errors import DataError, nearest
+from usermodel.events.splits import PARTS, Split, SplitConfig
 from usermodel.sampling.protocol import Examples
-from usermodel.schema import CLICKED, ITEM, TIME, USER, SplitName
+from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, TIME, USER, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.store.table_input import ITEM_INDEX, USER_ROW
+from usermodel.store.table_input import ITEM_INDEX, USER_ROW, read_rows
 
 _OUTSIDE: Final = -1
 IMPRESSIONS: Final = "impressions"
+LABELS: Final = "labels"
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Rows:
         time: When the prediction is made.
         part: 0, 1, 2: its part, in the order of `PARTS`.
         stop: Store row at which its history ends: the first of the user's events that is not earlier.
-        place: Where the row comes from: the store row of an event, or the row of the impressions table.
-        source: ``events``, or ``impressions``.
+        place: Where the row comes from: the store row of an event, or the row of ``table``.
+        table: The table that the rows are of; None for events.
+        parts: The column of the table that says which part a row is in; empty where a split says so.
     """
 
     user: Int64[ndarray, " n"]
@@ -40,7 +43,8 @@ class Rows:
     part: Int8[ndarray, " n"]
     stop: Int64[ndarray, " n"]
     place: Int64[ndarray, " n"]
-    source: str = "events"
+    table: pl.DataFrame | None = None
+    parts: str = ""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -70,39 +74,106 @@ def event_rows(store: SequenceStore, split: Split, known: Bool[ndarray, " events
     kept = np.flatnonzero(known & (part != _OUTSIDE))
     items = store.items[kept].astype(np.int64)
     found = Rows(user[kept], items, times[kept], part[kept], stop[kept], kept)
-    return _require_parts(store, split, found)
+    return _require_parts(store, split.name, found)
 
 
-def impression_rows(store: SequenceStore, split: SplitConfig | Split) -> tuple[Rows, Bool[ndarray, " rows"]]:
+def impression_rows(
+    store: SequenceStore, split: SplitConfig | Split, parts: str = ""
+) -> tuple[Rows, Bool[ndarray, " rows"]]:
     """Items that were shown, with whether they were clicked.
 
     Where the split cuts at moments, so do the parts of the rows. Otherwise a row is in the part of the user's next event, that is
     of the first one that is not earlier; rows after all events of a user are in none.
 
+    Args:
+        store: Has the impressions.
+        split: Cuts them.
+        parts: A column that holds ``train``, ``valid`` or ``test`` instead.
+
     Raises:
         DataError: The store has no impressions, or the training or test part has none.
     """
-    table = store.table(IMPRESSIONS)
-    user, item = (table[name].to_numpy().astype(np.int64) for name in (USER_ROW, ITEM_INDEX))
-    time = table[TIME].to_numpy()
+    found, table = _table_rows(store, IMPRESSIONS, TIME, split, parts)
+    return found, table[CLICKED].to_numpy()[found.place].astype(bool)
+
+
+def label_rows(
+    store: SequenceStore, split: SplitConfig | Split, parts: str = ""
+) -> tuple[Rows, Float64[ndarray, " rows"]]:
+    """Labels that are about an item, with their values; else as `impression_rows`."""
+    found, table = _table_rows(store, LABELS, PREDICTION_TIME, split, parts)
+    return found, table[VALUE].to_numpy()[found.place]
+
+
+def new_rows(store: SequenceStore, source: Any) -> Rows:
+    """Rows to be scored, in their own order; all count as of the test part. Items that the store does not know are unknown to models, too.
+
+    Args:
+        store: Has the users.
+        source: A frame, or the path of a Parquet or CSV file: ``user_id item_id timestamp``, and the columns that a model reads.
+
+    Raises:
+        MissingError: No such file.
+        DataError: A missing column, a value of another type, or a user that the store does not have.
+    """
+    frame = read_rows(source, store.users.kind, store.vocabulary.kind, store.time_kind)
+    user = store.users.rows(frame[USER], "rows")
+    item = store.vocabulary.encode(frame[ITEM]).astype(np.int64)
+    time = frame[TIME].to_numpy()
+    part = np.full(len(user), PARTS.index("test"), dtype=np.int8)
+    return Rows(user, item, time, part, _earlier(store, user, time), np.arange(len(user)), frame)
+
+
+def own_columns(table: pl.DataFrame) -> list[str]:
+    """Columns of a table beside ids."""
+    ids = {USER, ITEM, USER_ROW, ITEM_INDEX}
+    return [name for name in table.columns if name not in ids]
+
+
+def _table_rows(
+    store: SequenceStore, name: str, when: str, split: SplitConfig | Split, parts: str
+) -> tuple[Rows, pl.DataFrame]:
+    table = store.table(name)
+    if ITEM_INDEX not in table.columns:
+        do = "Ingest labels with an item_id."
+        raise DataError(f"{store.path}, {name}", expected="rows about items", found="no item_id", do=do)
+    about = table[ITEM_INDEX].is_not_null().to_numpy()
+    user = table[USER_ROW].to_numpy().astype(np.int64)
+    item = table[ITEM_INDEX].fill_null(0).to_numpy().astype(np.int64)
+    time = table[when].to_numpy()
     stop = _earlier(store, user, time)
-    cut = split if isinstance(split, Split) else store.split(split)
-    if isinstance(split, GlobalTimeConfig):
-        moments = split.moments(np.asarray(store.times))
-        part = np.searchsorted(moments, time, side="right").astype(np.int8)
+    if parts:
+        where, part = f"column {parts!r}", _part_named(table, name, parts)
     else:
-        part = _part_at(cut, user, stop)
-    kept = np.flatnonzero(part != _OUTSIDE)
-    found = Rows(user[kept], item[kept], time[kept], part[kept], stop[kept], kept, IMPRESSIONS)
-    return _require_parts(store, cut, found), table[CLICKED].to_numpy()[kept].astype(bool)
+        cut = split if isinstance(split, Split) else store.split(split)
+        where, part = cut.name, _part_cut(cut, store, user, time, stop)
+    kept = np.flatnonzero((part != _OUTSIDE) & about)
+    found = Rows(user[kept], item[kept], time[kept], part[kept], stop[kept], kept, table, parts)
+    return _require_parts(store, where, found, name), table
 
 
-def impression_columns(store: SequenceStore) -> list[str]:
-    """What an impressions table knows beside what every one has."""
-    if IMPRESSIONS not in store.meta.get("tables", {}):
-        return []
-    ours = {USER, ITEM, USER_ROW, ITEM_INDEX, TIME, CLICKED}
-    return [name for name in store.table(IMPRESSIONS).columns if name not in ours]
+def _part_cut(
+    cut: Split, store: SequenceStore, user: ndarray, time: ndarray, stop: ndarray
+) -> Int8[ndarray, " n"]:
+    moments = None if cut.config is None else cut.config.moments(np.asarray(store.times))
+    if moments is None:
+        return _part_at(cut, user, stop)
+    part = np.searchsorted(moments, time, side="right").astype(np.int8)
+    part[part >= len(PARTS)] = _OUTSIDE
+    return part
+
+
+def _part_named(table: pl.DataFrame, name: str, column: str) -> Int8[ndarray, " n"]:
+    """Parts as a column says them; rows that say something else are in none."""
+    choices = own_columns(table)
+    if column not in choices:
+        do = nearest(column, choices)
+        raise DataError(f"{name}, {column!r}", expected=", ".join(choices), found="no such column", do=do)
+    text = table[column].cast(pl.String)
+    part = np.full(table.height, _OUTSIDE, dtype=np.int8)
+    for number, known in enumerate(PARTS):
+        part[(text == known).fill_null(False).to_numpy()] = number
+    return part
 
 
 def _part_at(split: Split, user: Int64[ndarray, " n"], row: Int64[ndarray, " n"]) -> Int8[ndarray, " n"]:
@@ -127,11 +198,10 @@ def _earlier(
     return low
 
 
-def _require_parts(store: SequenceStore, split: Split, found: Rows) -> Rows:
+def _require_parts(store: SequenceStore, where: str, found: Rows, what: str = "events") -> Rows:
     for name in ("train", "test"):
         if not len(found.of(name)):
-            what = "impressions" if found.source == IMPRESSIONS else "events"
             do = "Use another split, or a log that has them."
             expected = f"{what} to {name} on"
-            raise DataError(f"{store.path}, {split.name}", expected=expected, found="none", do=do)
+            raise DataError(f"{store.path}, {where}", expected=expected, found="none", do=do)
     return found

@@ -15,6 +15,7 @@ from usermodel.errors import ConfigError, DataError, NumericError
 from usermodel.heads.linear_probe import LinearProbe
 from usermodel.heads.mlp_probe import MlpProbe
 from usermodel.metrics.classification import DEFINITIONS, measure
+from usermodel.metrics.estimate import WORDS
 from usermodel.sampling.protocol import Examples
 from usermodel.store.attributes import Attribute, read_attribute
 from usermodel.store.sequence_store import SequenceStore
@@ -103,11 +104,10 @@ class UserAttribute:
         told = "" if self.labelled is None else f" of {self.labelled:,} labelled users"
         how = f"{self.probe} probe{told}, {self.folds} folds over users, seed {self.seed}"
         classes = f"{len(known.classes)} classes"
-        interval = "95 % interval over users: normal approximation (delta method)"
         rows = []
         for name, one in measure(probability, known.code).items():
             low, high = one.interval()
-            card = f"{DEFINITIONS[name]}; {how}; {classes}; {interval}"
+            card = f"{DEFINITIONS[name]}; {how}; {classes}; {WORDS}"
             rows.append(TaskResult(f"{self.label}/{name}", one.value, len(x), low, high, card))
         card = "accuracy of always naming the class that most users of the other folds have"
         rows.append(TaskResult(f"{self.label}/majority", majority, len(x), None, None, card))

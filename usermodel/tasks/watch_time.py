@@ -14,6 +14,7 @@ from numpy import ndarray
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
+from usermodel.metrics.estimate import WORDS
 from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, xauc
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import DURATION, WATCH_TIME, SplitName
@@ -40,7 +41,7 @@ class WatchTime:
         fit: How it is trained; the validation part decides which epoch stays, by XAUC.
         target: ``seconds``, or ``ratio`` of watch time to duration, for rows whose duration is known.
         split: What trains and what tests; a `Split`, or the configuration of one.
-        features: What else is known of a row, see `usermodel.tasks.row_features`; None means the user, the item, and the duration
+        features: What else is known of a row, see `usermodel.tasks.row_columns`; None means the user, the item, and the duration
             where the store has it.
     """
 
@@ -91,7 +92,7 @@ class WatchTime:
         require_vectors(vectors, rows)
         label, duration = self.labels(store, rows)
         names = self._names(store)
-        features = RowFeatures(names).fit(store, rows)
+        features = RowFeatures(names).fit(store, rows, vectors)
         batch = features.batch(store, rows, vectors)
         model = self._trained(features, batch, rows, (label, duration), on_epoch)
         scored = rows.of(part)
@@ -119,7 +120,7 @@ class WatchTime:
         label, duration = answers
         train, valid = rows.of("train"), rows.of("valid")
         torch.manual_seed(self.fit.seed)
-        model = self.model.fit(features.shape(batch.vectors.shape[1]), label[train], duration[train])
+        model = self.model.fit(features.shape, label[train], duration[train])
         y, d = (torch.from_numpy(one).float() for one in answers)
 
         def loss(at: torch.Tensor) -> torch.Tensor:
@@ -157,17 +158,16 @@ def _results(
     user: ndarray,
     card: str,
 ) -> list[TaskResult]:
-    interval = "95 % interval over users: normal approximation (delta method)"
     results = []
     for name, one in measure(guess, label).items():
         low, high = one.interval(user)
-        definition = f"{DEFINITIONS[name]}; {card}; {interval}"
+        definition = f"{DEFINITIONS[name]}; {card}; {WORDS}"
         results.append(TaskResult(name, one.value, len(label), low, high, definition))
     for group, rows in duration_parts(duration):
         found = measure(guess[rows], label[rows])
         for name in ("mae", "xauc"):
             low, high = found[name].interval(user[rows])
-            definition = f"{DEFINITIONS[name]}; {card}; {interval}"
+            definition = f"{DEFINITIONS[name]}; {card}; {WORDS}"
             results.append(
                 TaskResult(
                     name, found[name].value, len(rows), low, high, definition, by="duration", group=group

@@ -1,0 +1,41 @@
+"""usermodel score"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usermodel.cli import common
+
+
+def score(
+    run: common.RunPath,
+    store: common.StorePath,
+    head: Annotated[Path, typer.Option(help="A head that evaluate --save-head wrote.", show_default=False)],
+    rows: Annotated[
+        Path,
+        typer.Option(
+            help="Parquet or CSV: user_id, item_id, timestamp, and the further columns that the head was trained with.",
+            show_default=False,
+        ),
+    ],
+    format: common.RowFormat = None,
+    out: common.RowsOut = None,
+    allow_module: common.AllowModule = None,
+    overwrite: common.Overwrite = False,
+) -> None:
+    """Probabilities of clicks for rows to come: each row as it is, with a column more."""
+    from usermodel.benchmark.evaluate_rows import score_rows
+    from usermodel.cli.rows import put
+    from usermodel.store.sequence_store import SequenceStore
+    from usermodel.tasks.ctr_scorer import CtrScorer
+
+    allowed = allow_module or ()
+    scorer = CtrScorer.load(head, allow_modules=allowed)
+    with common.progress("encoding", "histories") as update:
+        found = score_rows(
+            run, SequenceStore.open(store), scorer, rows, allow_modules=allowed, on_progress=update
+        )
+    put(found, f"Probability of {scorer.label}", out, format, overwrite=overwrite, kind="scores")
