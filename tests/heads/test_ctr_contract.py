@@ -297,3 +297,9 @@ def test_target_attention_is_its_formula():
     x = torch.cat([e.flatten(1), torch.stack(found)], 1)
     wanted = model.out(torch.relu(model.mlp.layers[0](x))).squeeze(1)
     torch.testing.assert_close(model(rows), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_the_gradient_of_all_pairs_is_that_of_the_sum_over_pairs():
+    torch.manual_seed(0)
+    fields = torch.randn(5, 4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(pairs, (fields,))

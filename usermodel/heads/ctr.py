@@ -27,11 +27,13 @@ class CtrConfig(Config, ABC):
 
     Attributes:
         dim: Width of a field's vector.
+        init_std: Deviation of the numbers that vectors begin with. Small ones keep products of rare categories quiet; BARS has 0.0001.
         table: Vectors of categories: ``plain``, one for each; ``hashed``, a few hashed rows of one table of a size of your choice,
             see `usermodel.nn.item_table.HashedItemsConfig`.
     """
 
     dim: int = Field(default=16, ge=1)
+    init_std: float = Field(default=0.01, gt=0)
     table: ItemsConfig = PlainItemsConfig()
 
     @abstractmethod

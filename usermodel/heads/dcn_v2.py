@@ -38,7 +38,7 @@ class DcnV2(CtrModel):
 
     def __init__(self, config: DcnV2Config, shape: RowShape) -> None:
         super().__init__()
-        self.inputs = RowInputs(shape, config.dim, table=config.table)
+        self.inputs = RowInputs(shape, config.dim, config.init_std, config.table)
         width = self.inputs.n_fields * config.dim
         self.cross = nn.ModuleList(nn.Linear(width, width) for _ in range(config.cross_layers))
         self.mlp = Mlp(width, config.hidden, config.dropout) if config.hidden else None

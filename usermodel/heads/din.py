@@ -45,7 +45,7 @@ class Din(CtrModel):
     def __init__(self, config: DinConfig, shape: RowShape) -> None:
         super().__init__()
         self.candidate = shape.history_field
-        self.inputs = RowInputs(shape, config.dim, table=config.table)
+        self.inputs = RowInputs(shape, config.dim, config.init_std, config.table)
         self.attention = Mlp(4 * config.dim, config.attention)
         self.weight = nn.Linear(self.attention.dim, 1)
         self.mlp = Mlp((self.inputs.n_fields + 1) * config.dim, config.hidden, config.dropout)

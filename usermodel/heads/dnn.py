@@ -32,7 +32,7 @@ class Dnn(CtrModel):
 
     def __init__(self, config: DnnConfig, shape: RowShape) -> None:
         super().__init__()
-        self.inputs = RowInputs(shape, config.dim, table=config.table)
+        self.inputs = RowInputs(shape, config.dim, config.init_std, config.table)
         self.mlp = Mlp(self.inputs.n_fields * config.dim, config.hidden, config.dropout)
         self.out = nn.Linear(self.mlp.dim, 1)
 

@@ -60,7 +60,7 @@ class FinalMlp(CtrModel):
     def __init__(self, config: FinalMlpConfig, shape: RowShape) -> None:
         super().__init__()
         self.config = config
-        self.inputs = RowInputs(shape, config.dim, table=config.table)
+        self.inputs = RowInputs(shape, config.dim, config.init_std, config.table)
         width = self.inputs.n_fields * config.dim
         self.gates = nn.ModuleList(
             _Gate(shape, names, config, width) for names in (() if config.gates is None else config.gates)

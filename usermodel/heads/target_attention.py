@@ -57,7 +57,7 @@ class TargetAttention(CtrModel):
         super().__init__()
         dim, self.heads, self.positions = config.dim, config.heads, config.positions
         self.candidate = shape.history_field
-        self.inputs = RowInputs(shape, dim, table=config.table)
+        self.inputs = RowInputs(shape, dim, config.init_std, config.table)
         self.position = nn.Embedding(config.positions, dim)
         nn.init.normal_(self.position.weight, std=0.05)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(3))

@@ -13,6 +13,7 @@ from torch.nn.functional import embedding
 
 from usermodel.config import Config
 from usermodel.errors import ConfigError, DataError
+from usermodel.nn.row_reads import distinct, repeat_rows
 
 #: Items per chunk of `ItemTable.vectors`: their row numbers take 16 MiB with two lookups.
 CHUNK: Final = 1 << 20
@@ -129,9 +130,11 @@ class ItemTable(nn.Module):
 
     def _read(self, rows: Int64[Tensor, " *n"], padding: int | None = None) -> Float[Tensor, "*n width"]:
         announce = self._announce
-        if announce is not None:
-            announce(rows.flatten())
-        return embedding(rows, self.weight, padding_idx=padding, sparse=announce is not None)
+        if announce is None:
+            return embedding(rows, self.weight, padding_idx=padding)
+        once, place = distinct(rows, len(self.weight))
+        announce(once)
+        return repeat_rows(embedding(once, self.weight, padding_idx=padding, sparse=True), place)
 
     @property
     def _announce(self) -> Callable[[Tensor], None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +15,8 @@ class Mlp(nn.Module):
 
     Attributes:
         dim: Width of what comes out: the last of ``widths``, or ``width`` where there is none.
+        widest: The largest width of its layers.
+        bf16: Whether products are bfloat16 in training; whoever trains sets it, and takes it back.
     """
 
     def __init__(self, width: int, widths: Sequence[int], dropout: float = 0.0) -> None:
@@ -25,9 +28,14 @@ class Mlp(nn.Module):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
             self.layers.extend([layer, nn.ReLU(), nn.Dropout(dropout)])
-        self.dim = sizes[-1]
+        self.dim, self.widest = sizes[-1], max(sizes)
+        self.bf16 = False
 
     def forward(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows dim"]:
         """Each row alone."""
-        found: Tensor = self.layers(x)
-        return found
+        if not (self.bf16 and self.training):
+            found: Tensor = self.layers(x)
+            return found
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            coarse: Tensor = self.layers(x)
+        return coarse.to(x.dtype)

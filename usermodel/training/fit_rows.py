@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Literal
 
 import torch
@@ -16,8 +17,10 @@ from usermodel.config import Config
 from usermodel.errors import DataError, NumericError
 from usermodel.loader import generator, step_seed
 from usermodel.nn.item_table import ItemTable
+from usermodel.nn.mlp import Mlp
 from usermodel.training.epochs import BestWeights, EpochReport, Fitted
 from usermodel.training.lazy_adam import LazyAdam
+from usermodel.training.precision import WIDE, Precision, uses_bf16, without_denormals
 
 #: Rows of tables for each row that a step reads, from which updates of the rows that are read pay.
 LAZY_RATIO: Final = 32
@@ -34,6 +37,8 @@ class FitRowsConfig(Config):
         patience: Epochs without a better validation after which training ends.
         row_updates: ``lazy`` changes only the rows of tables that a batch reads, with the same result; ``dense`` all. ``auto``:
             lazy where a batch reads few.
+        precision: Of products in wide perceptrons: ``fp32``, ``bf16``, or ``auto``: bf16 where the machine is faster with it. Scores are
+            always computed in fp32.
         seed: Of weights, order and dropout.
     """
 
@@ -43,6 +48,7 @@ class FitRowsConfig(Config):
     weight_decay: float = Field(default=0.0, ge=0)
     patience: int = Field(default=3, ge=1)
     row_updates: Literal["auto", "lazy", "dense"] = "auto"
+    precision: Precision = "auto"
     seed: int = Field(default=0, ge=0)
 
     def batch_of(self, n_rows: int) -> int:
@@ -78,7 +84,7 @@ def fit_rows(
     tables = [part for part in model.modules() if isinstance(part, ItemTable)]
     optimiser = _optimiser(model, tables, config, config.batch_of(n_rows))
     fitted, best, steps = Fitted(), BestWeights((model,), validate), 0
-    try:
+    with without_denormals(), _for_training(model, tables, config):
         for epoch in range(1, config.epochs + 1):
             begin, total = time.perf_counter(), 0.0
             model.train()
@@ -92,12 +98,24 @@ def fit_rows(
                 on_epoch(fitted.epochs[-1])
             if validate is not None and best.waited >= config.patience:
                 break
-    finally:
-        for table in tables:
-            table.before_read = None
     fitted.best_epoch = best.restore() or len(fitted.epochs)
     model.eval()
     return fitted
+
+
+@contextmanager
+def _for_training(model: nn.Module, tables: Sequence[ItemTable], config: FitRowsConfig) -> Iterator[None]:
+    """Parts that behave otherwise in training; afterwards they are as they were."""
+    wide = [part for part in model.modules() if isinstance(part, Mlp) and part.widest >= WIDE]
+    for part in wide:
+        part.bf16 = uses_bf16(config.precision, next(part.parameters()).device)
+    try:
+        yield
+    finally:
+        for table in tables:
+            table.before_read = None
+        for part in wide:
+            part.bf16 = False
 
 
 def _step(
