@@ -269,6 +269,13 @@ def test_override_swaps_the_split(assignments, split):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
+def test_keys_of_one_part_are_set_at_once():
+    """Neither fits the defaults alone: 15 is no multiple of 2 heads, nor 64 of 3."""
+    for assignments in ({"encoder.dim": 15, "encoder.heads": 3}, {"encoder.heads": 3, "encoder.dim": 15}):
+        encoder = Recipe().override({**assignments, "training.seed": 4}).encoder
+        assert (encoder.dim, encoder.heads) == (15, 3)
+
+
 def test_override_swaps_a_class_and_keeps_the_rest():
     recipe = Recipe().override(
         {"sampling.class": "usermodel.sampling.all_positions:AllPositionsConfig", "training.seed": 3}

@@ -71,10 +71,17 @@ class Config(BaseModel):
         Raises:
             ConfigError: The key does not exist (its nearest valid neighbour is named) or the value does not fit.
         """
-        value = self
+        value, together = self, dict[str, dict[str, Any]]()
         swaps = {CLASS_KEY, _KIND_KEY}
         for key, new in sorted(assignments.items(), key=lambda pair: pair[0].rpartition(".")[2] not in swaps):
-            value = _assign(value, key.split("."), _revive(new, (), key), key)
+            parent, _, name = key.rpartition(".")
+            # Keys of one part are set at once: what one alone would break, another may mend.
+            group = f"{parent}.{name}" if name in swaps else parent
+            together.setdefault(group, {})[key] = _revive(new, (), key)
+        for news in together.values():
+            parent = next(iter(news)).rpartition(".")[0]
+            names = {key.rpartition(".")[2]: new for key, new in news.items()}
+            value = _assign(value, parent.split(".") if parent else [], names, parent)
         return value
 
 
@@ -194,27 +201,39 @@ def _configs(annotation: Any) -> Iterator[type[Config]]:
         yield from _configs(part)
 
 
-def _assign(value: C, path: list[str], new: Any, full: str) -> C:
-    name, rest = path[0], path[1:]
-    cls = type(value)
-    if name not in cls.model_fields:
-        do = nearest(name, cls.model_fields)
-        raise ConfigError(full, expected=f"a key of {cls.__name__}", found=f"an unknown key {name!r}", do=do)
-    if rest:
-        old = getattr(value, name)
-        if isinstance(old, tuple) and rest[0].isdigit() and int(rest[0]) < len(old) and rest[1:]:
-            place = int(rest[0])
-            new = (*old[:place], _assign(old[place], rest[1:], new, full), *old[place + 1 :])
-            return validate(cls, {key: getattr(value, key) for key in cls.model_fields} | {name: new}, full)
-        if not isinstance(old, Config):
-            expected, found = f"{name!r} to hold further keys", f"the value {old!r}"
-            raise ConfigError(full, expected=expected, found=found, do="Shorten the key.")
-        if rest == [CLASS_KEY]:
-            new = validate(_find(new, ()), {}, full)
-        elif rest == [_KIND_KEY] and new != _tag(type(old)):
-            new = {_KIND_KEY: new}
-        else:
-            new = _assign(old, rest, new, full)
-    depth = len(path)
-    prefix = ".".join(full.split(".")[:-depth])
-    return validate(cls, {key: getattr(value, key) for key in cls.model_fields} | {name: new}, prefix)
+def _assign(value: C, parents: list[str], news: Mapping[str, Any], full: str) -> C:
+    """With ``news`` at the end of a path of parts.
+
+    Args:
+        value: Holds the path.
+        parents: What is left of the path.
+        news: Keys of the last part, with their values.
+        full: The whole path, for messages.
+    """
+    cls, name = type(value), (parents or list(news))[0]
+    path = full.split(".") if full else []
+    for one in parents[:1] or news:
+        if one not in cls.model_fields:
+            found, do = f"an unknown key {one!r}", nearest(one, cls.model_fields)
+            key = ".".join([*path, next(iter(news)) if parents else one])
+            raise ConfigError(key, expected=f"a key of {cls.__name__}", found=found, do=do)
+    prefix = ".".join(path[: len(path) - len(parents)])
+    fields = {key: getattr(value, key) for key in cls.model_fields}
+    if not parents:
+        return validate(cls, fields | dict(news), prefix)
+    rest, old = parents[1:], fields[name]
+    if isinstance(old, tuple) and rest and rest[0].isdigit() and int(rest[0]) < len(old):
+        place = int(rest[0])
+        new: Any = (*old[:place], _assign(old[place], rest[1:], news, full), *old[place + 1 :])
+    elif not isinstance(old, Config):
+        expected, found = f"{name!r} to hold further keys", f"the value {old!r}"
+        raise ConfigError(
+            ".".join([*path, next(iter(news))]), expected=expected, found=found, do="Shorten the key."
+        )
+    elif not rest and CLASS_KEY in news:
+        new = validate(_find(news[CLASS_KEY], ()), {}, ".".join([*path, CLASS_KEY]))
+    elif not rest and news.get(_KIND_KEY, _tag(type(old))) != _tag(type(old)):
+        new = {_KIND_KEY: news[_KIND_KEY]}
+    else:
+        new = _assign(old, rest, news, full)
+    return validate(cls, fields | {name: new}, prefix)

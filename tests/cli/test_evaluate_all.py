@@ -7,6 +7,7 @@ import tiny
 from command import usermodel
 
 from usermodel.benchmark.evaluate_all import evaluate_all
+from usermodel.errors import DataError
 from usermodel.training.pretrain import pretrain
 
 
@@ -51,9 +52,10 @@ def test_what_a_store_has_no_rows_for_is_left_out_and_said(tmp_path):
 
 
 def test_some_columns_only_and_options_without_effect(road):
-    found = evaluate_all(road / "run", road / "store", labels=["device", "nothing"])
+    found = evaluate_all(road / "run", road / "store", labels=["device"])
     assert {row.metric.partition("/")[0] for row in found.results["user-attribute"]} == {"device"}
-    assert "nothing" in found.left_out
+    with pytest.raises(DataError, match="Did you mean 'device'"):
+        evaluate_all(road / "run", road / "store", labels=["divice"])
     for option in (["--head", "deepfm"], ["--metrics", "auc"], ["--labels", "x.csv"], ["--probe", "mlp"]):
         _, err = usermodel("evaluate", "run", "store", "--task", "all", *option, cwd=road, code=2)
         assert "an option of --task all" in err

@@ -60,7 +60,7 @@ def test_events_as_rows(road):
         (["--labels", "x.csv"], ["--labels", "an option of --task ctr"]),
         (["--set", "modle.dim=3"], ["--set modle.dim", "Did you mean 'model'?"]),
         (["--set", "model.dimm=3"], ["Did you mean 'dim'?"]),
-        (["--features", "clicked"], ["feature 'clicked'", "an outcome"]),
+        (["--features", "clicked"], ["feature 'clicked'", "the label"]),
     ],
 )
 def test_bad_options_exit_2_and_write_nothing(road, options, words):
@@ -69,6 +69,18 @@ def test_bad_options_exit_2_and_write_nothing(road, options, words):
     for word in words:
         assert word in err
     assert not (road / "no.json").exists()
+
+
+def test_keys_that_belong_together_may_come_in_any_order(road):
+    sets = ["model.dim=15", "model.heads=3", "model.table.table_rows=40", "model.table.kind=hashed", "fit.epochs=1",
+            "model.table.lookups=3", "model.hidden=[4]"]  # fmt: skip
+    for order in (sets, sets[::-1]):
+        words = [word for one in order for word in ("--set", one)]
+        evaluate(road, "--head", "target-attention", *words, "--json", "together.json", "--overwrite")
+
+
+def test_features_that_name_nothing_are_refused(road):
+    assert "--features" in evaluate(road, "--features", ",", code=2)[1]
 
 
 def test_vectors_are_those_of_the_history_before_each_row(road):

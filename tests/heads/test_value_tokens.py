@@ -41,3 +41,21 @@ def test_sequences_by_hand():
 @pytest.mark.parametrize("labels", [[], [0, 0]])
 def test_nothing_to_say_needs_no_value(labels):
     assert build_values(np.array(labels, dtype=np.int64)).tolist() == []
+
+
+def test_labels_far_beyond_the_others_get_values_of_their_own():
+    """A day among minutes: without them the largest value would be said some sixty times, and be cut off after twenty."""
+    labels = np.append(np.tile(np.arange(1, 60), 40), 86_400)
+    values = build_values(labels, 20)
+    counts = greedy(labels, values)
+    np.testing.assert_array_equal(counts @ values, labels)
+    assert counts.sum(1).max() <= 20
+    tokens = sequences(labels, values, 20)
+    worth = np.append(np.zeros(FIRST, dtype=np.int64), values)
+    np.testing.assert_array_equal(worth[tokens].sum(1), labels)
+
+
+def test_a_long_sum_is_cut_before_it_is_written_out():
+    tokens = sequences(np.array([10**12, 3]), np.array([1]), 4)
+    assert tokens.shape == (2, 5)
+    assert (tokens[0, :4] == FIRST).all()

@@ -1,5 +1,7 @@
 """Watch time on frozen vectors: rows, leakage, what vectors are worth, chance and oracles."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -225,3 +227,47 @@ def test_what_cannot_be_scored_is_refused(store, tmp_path):
     early = GlobalTimeConfig(valid_from=START - 2, test_from=START - 1)
     with pytest.raises(DataError, match="events to train on"):
         WatchTime(split=early).rows(store)
+
+
+@pytest.mark.parametrize("column", ["speed", "place"])
+def test_an_oracle_from_the_future_is_refused(tmp_path, column):
+    told = pl.col("watch_time_ms").fill_null(0)
+    one = {
+        "speed": (told.cast(pl.Float64).log1p() * -1).alias("speed"),
+        "place": pl.when(told > 5000).then(pl.lit("stayed")).otherwise(pl.lit("left")).alias("place"),
+    }[column]
+    table = frame().with_columns(one)
+    if column == "place":
+        table = table.with_columns(watch_time_ms=pl.when(told > 5000).then(9000).otherwise(1000))
+    log = read_events(
+        table,
+        time_unit="us",
+        watch_time="watch_time_ms",
+        duration="duration_ms",
+        categorical={"place": "place"},
+        numeric={"speed": "speed"},
+    )
+    store = build_store(log, tmp_path / "store")
+    task = WatchTime(fit=FitRowsConfig(epochs=1), features=("item_id", column))
+    with pytest.raises(DataError, match=f"feature '{column}'"):
+        task.score(None, store)
+    replace(task, check_oracles=False).score(None, store)
+
+
+def test_validation_that_cannot_tell_epochs_apart_does_not_choose(tmp_path):
+    """Equal labels: their order is 0.5 after every epoch, and the first would stay."""
+    last, end = (int(frame()["timestamp"].sort()[-n]) for n in (400, 200))
+    same = pl.col("timestamp").is_between(last, end - 1)
+    table = frame().with_columns(watch_time_ms=pl.when(same).then(7000).otherwise("watch_time_ms"))
+    log = read_events(table, time_unit="us", watch_time="watch_time_ms", duration="duration_ms")
+    store = build_store(log, tmp_path / "store")
+    split = GlobalTimeConfig(valid_from=last, test_from=end)
+    epochs = []
+    fit = FitRowsConfig(epochs=7, patience=2, batch_rows=256)
+    WatchTime(fit=fit, split=split).score(None, store, on_epoch=epochs.append)
+    assert len(epochs) == 7
+
+
+def test_mixing_rows_is_named(store):
+    task = WatchTime(model=WatchTimeModelConfig(mixup=CMixupConfig()), fit=FitRowsConfig(epochs=1))
+    assert "C-Mixup (sigma" in task.score(None, store)[0].definition

@@ -10,7 +10,7 @@ from typing import Literal
 from usermodel.benchmark.evaluate import evaluate
 from usermodel.benchmark.evaluate_labels import evaluate_attribute
 from usermodel.benchmark.evaluate_rows import evaluate_rows
-from usermodel.errors import DataError
+from usermodel.errors import DataError, NumericError, nearest
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.tables import side_columns
 from usermodel.tasks.ctr import Ctr
@@ -53,9 +53,11 @@ def evaluate_all(
 
     Raises:
         MismatchError: Another store than the run's.
+        DataError: A label that is no column.
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
+    columns = _require_columns(store, labels)
     split, found = run.recipe.data.split, AllTasks()
     ways: dict[str, Callable[[], list[TaskResult]]] = {
         "next-item": lambda: evaluate(run, store, part=part, allow_modules=allow_modules),
@@ -66,7 +68,7 @@ def evaluate_all(
     }
     for name, way in ways.items():
         _try(found, name, name, way, on_task)
-    for column in labels or side_columns(store, "users"):
+    for column in columns:
         _try(
             found,
             "user-attribute",
@@ -75,6 +77,16 @@ def evaluate_all(
             on_task,
         )
     return found
+
+
+def _require_columns(store: SequenceStore, labels: Sequence[str]) -> Sequence[str]:
+    """Those that are asked for, which must be there, or all."""
+    columns = side_columns(store, "users")
+    for name in labels:
+        if name not in columns:
+            expected, do = ", ".join(columns) or "columns of a users table", nearest(name, columns)
+            raise DataError("labels", expected=expected, found=repr(name), do=do)
+    return labels or columns
 
 
 def _try(
@@ -88,7 +100,7 @@ def _try(
         on_task(task if task == name else f"{task} {name}")
     try:
         found.results.setdefault(task, []).extend(way())
-    except DataError as error:
+    except (DataError, NumericError) as error:
         found.left_out[name] = str(error)
     if not found.results.get(task):
         found.results.pop(task, None)

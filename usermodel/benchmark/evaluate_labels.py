@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.errors import ConfigError, MismatchError, MissingError
+from usermodel.errors import ConfigError, IntegrityError, MismatchError, MissingError
 from usermodel.heads import io as heads
 from usermodel.metrics import classification
 from usermodel.metrics.intervals import intervals, words
@@ -56,7 +56,7 @@ def evaluate_attribute(
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     task = UserAttribute(label, source, probe=probe, labelled=labelled)
     known = task.attribute(store)
-    _tell_if_trained_on(run, label)
+    _tell_if_trained_on(run, label, allow_modules)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     users = store.users.decode(known.user + 1).alias(USER)
     return task.score(encoder.encode(store, users=users, on_progress=on_progress), store)
@@ -132,9 +132,14 @@ def _moved(sampling: Any, source: str | os.PathLike[str]) -> Any:
     return sampling.override({"file": os.fspath(source)})
 
 
-def _tell_if_trained_on(run: Run | str | os.PathLike[str], label: str) -> None:
+def _tell_if_trained_on(run: Run | str | os.PathLike[str], label: str, allow_modules: Sequence[str]) -> None:
     """Warn that a probe of what the encoder was fine-tuned for is told of users whose answers are in its weights."""
-    recipe: Recipe | None = run.recipe if isinstance(run, Run) else None
+    try:
+        run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
+    except (MissingError, IntegrityError):
+        # A saved encoder, which does not say what it learned from.
+        return
+    recipe: Recipe | None = run.recipe
     while recipe is not None:
         learned = recipe.sampling.draws_labels and not getattr(recipe.objective, "freeze", False)
         if learned and getattr(recipe.sampling, "column", None) == label:

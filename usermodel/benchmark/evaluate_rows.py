@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,12 @@ from numpy import ndarray
 from usermodel.benchmark.evaluate import require_untrained_targets
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
-from usermodel.errors import MismatchError
+from usermodel.errors import DataError, MismatchError
 from usermodel.events.splits import Split
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import SplitName
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.table_input import read_frame
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.ctr_scorer import CtrScorer
 from usermodel.tasks.protocol import TaskResult
@@ -27,6 +28,9 @@ from usermodel.tasks.rows import new_rows
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.epochs import EpochReport
 from usermodel.training.run import Run
+
+#: The column that scored rows have more.
+PROBABILITY: Final = "probability"
 
 
 def evaluate_rows(
@@ -96,12 +100,16 @@ def score_rows(
         on_progress: Called with (histories encoded, histories in all).
 
     Returns:
-        The rows in their order, with a column ``probability``.
+        The rows as they are, with a column ``probability`` more.
 
     Raises:
         MismatchError: Another run than the head's, or a store of other items than the run's.
-        DataError: A column that is missing, or users that the store does not have.
+        DataError: A column that is missing, users that the store does not have, or rows with a ``probability`` already.
     """
+    given = read_frame(rows, scorer.features.text)
+    if PROBABILITY in given.columns:
+        do = "Rename or drop it."
+        raise DataError("rows", expected=f"no column {PROBABILITY!r}", found="one", do=do)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     if scorer.encoder != encoder.content_hash:
@@ -109,12 +117,10 @@ def score_rows(
         do = "Name the run that the head was trained with."
         raise MismatchError("run", expected=expected, found=encoder.content_hash[:12], do=do)
     encoder.require(store)
-    asked = new_rows(store, rows)
+    asked = new_rows(store, given)
     module = encoder.module
     vectors = _encoded(encoder, store, asked.examples(store, module.max_history, module.n_items), on_progress)
-    assert asked.table is not None
-    found = pl.Series("probability", scorer.probability(store, asked, vectors))
-    return asked.table.with_columns(found)
+    return given.with_columns(pl.Series(PROBABILITY, scorer.probability(store, asked, vectors)))
 
 
 def _require_split(run: Run, task: WatchTime | Ctr) -> None:

@@ -241,6 +241,10 @@ def _require_effect(
         if value is not None:
             do = "Drop the option, or choose another task."
             raise ConfigError(option, expected=f"an option of --task {task}", found=str(value), do=do)
+    named = of_rows["--features"]
+    if named is not None and not _names(named):
+        do = "Name columns, or drop the option."
+        raise ConfigError("--features", expected="a column at least", found=repr(named), do=do)
     label = of_attributes["--label"]
     for option in ("--probe", "--labelled"):
         if label is None and of_attributes[option] is not None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from usermodel.cli import common
 from usermodel.cli.results import print_results
@@ -114,13 +114,12 @@ def _changed(task: WatchTime | Ctr, changes: Sequence[str]) -> WatchTime | Ctr:
     from usermodel.recipes.catalog import parse_assignments
 
     groups = ("model", "fit")
+    of_groups: dict[str, dict[str, object]] = {group: {} for group in groups}
     for key, value in parse_assignments(changes).items():
         group, _, name = key.partition(".")
         if group not in groups or not name:
             do = nearest(group, groups)
             raise ConfigError(f"--set {key}", expected="model.KEY or fit.KEY", found=repr(key), do=do)
-        new = getattr(task, group).override({name: value})
-        task = (
-            dataclasses.replace(task, model=new) if group == "model" else dataclasses.replace(task, fit=new)
-        )
-    return task
+        of_groups[group][name] = value
+    changed: dict[str, Any] = {group: getattr(task, group).override(new) for group, new in of_groups.items()}
+    return dataclasses.replace(task, **changed)

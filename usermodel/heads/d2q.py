@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from pydantic import Field
 from torch import Tensor, nn
@@ -27,7 +27,8 @@ class D2qConfig(WatchTimeConfig):
     """Groups and loss.
 
     Attributes:
-        groups: By duration, of about as many rows each; equal durations stay together. Unknown durations are a group.
+        groups: By duration, of about as many rows each; equal durations stay together. Rows of unknown duration are one more, with the
+            law of all rows where training has none of them.
         knots: Most labels that a group keeps; of more, as many quantiles.
         loss: Of quantiles: ``mse``, or ``huber`` with 0.2.
     """
@@ -40,14 +41,21 @@ class D2qConfig(WatchTimeConfig):
         self, label: Float64[ndarray, " rows"], duration: Float64[ndarray, " rows"]
     ) -> dict[str, Tensor]:
         """``edges`` between groups, and of each group the ``values`` of labels and their ``ranks``, from ``start`` on."""
-        cuts = np.quantile(duration, np.arange(1, self.groups) / self.groups, method="inverted_cdf")
-        edges = np.unique(cuts[cuts < duration.max()])
+        # As batches hold them: an edge that a rounded duration passes would move all its rows.
+        duration = duration.astype(np.float32).astype(np.float64)
+        known = duration[duration > 0]
+        edges = np.zeros(1)
+        if len(known):
+            cuts = np.quantile(known, np.arange(1, self.groups) / self.groups, method="inverted_cdf")
+            edges = np.unique(np.append(edges, cuts[cuts < known.max()]))
         group = np.searchsorted(edges, duration, side="left")
         order = np.lexsort((label, group))
         tables = [
             _table(part, self.knots)
             for part in np.split(label[order], np.searchsorted(group[order], np.arange(1, len(edges) + 1)))
         ]
+        everyone = _table(np.sort(label), self.knots)
+        tables = [one if len(one[0]) else everyone for one in tables]
         values, ranks = (np.concatenate(columns) for columns in zip(*tables, strict=True))
         start = np.cumsum([0, *(len(part) for part, _ in tables)])
         names = ("edges", "values", "ranks", "start")
@@ -88,6 +96,18 @@ class D2q(WatchTimeHead):
         """The label at each quantile of its group; below the first and above the last, these."""
         return self._interpolate(quantile, duration, self.ranks, self.values)
 
+    def mixed(
+        self,
+        label: Float[Tensor, " rows"],
+        duration: Float[Tensor, " rows"],
+        partner: Int64[Tensor, " rows"],
+        share: Float[Tensor, " rows"],
+    ) -> Float[Tensor, " rows"]:
+        """Quantiles are mixed, because seconds of another duration mean something else."""
+        own = self.encode(label, duration)
+        quantile = share * own + (1 - share) * own[partner]
+        return self.decode(quantile, duration).to(label.dtype)
+
     def loss(
         self,
         x: Float[Tensor, "rows dim"],
@@ -110,7 +130,8 @@ class D2q(WatchTimeHead):
     def _interpolate(self, at: Tensor, duration: Tensor, known: Tensor, wanted: Tensor) -> Tensor:
         """``wanted`` where the group's ``known``, which ascend, are ``at``."""
         # Unknown ones, not a number among them, are 0 as in fitting.
-        group = torch.searchsorted(self.edges, torch.where(duration > 0, duration, 0.0).to(self.edges))
+        rounded = torch.where(duration > 0, duration, 0.0).float()
+        group = torch.searchsorted(self.edges, rounded.to(self.edges))
         low, high = self.start[group], self.start[group + 1]
         at = at.to(known)
         # Binary search for the last known number not above, in all rows at once.

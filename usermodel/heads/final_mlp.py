@@ -97,7 +97,7 @@ class _Gate(nn.Module):
                 do = nearest(name, known)
                 raise ConfigError("gates", expected=", ".join(known), found=repr(name), do=do)
         self.places = [known.index(name) for name in names]
-        self.constant = nn.Parameter(torch.zeros(1, config.dim)) if not names else None
+        self.constant = nn.Parameter(torch.randn(1, config.dim)) if not names else None
         self.mlp = Mlp(max(len(names), 1) * config.dim, (config.gate_hidden,))
         self.out = nn.Linear(config.gate_hidden, width)
 

@@ -69,7 +69,7 @@ class GenerativeRegressionConfig(WatchTimeConfig):
     ) -> dict[str, Tensor]:
         """The ``values``, largest first, in units of ``resolution``; and the standard deviation of the labels."""
         del duration
-        values = build_values(np.round(label / self.resolution).astype(np.int64))
+        values = build_values(np.round(label / self.resolution).astype(np.int64), self.longest)
         return {"values": torch.from_numpy(values), "std": scalar(float(label.std()) or 1.0)}
 
     def build(self, dim: int, statistics: Mapping[str, Tensor]) -> GenerativeRegression:
@@ -165,7 +165,8 @@ class GenerativeRegression(WatchTimeHead):
         logits = self._logits(inputs, memory)
         real = tokens != PAD
         entropy = cross_entropy(logits.transpose(1, 2), tokens, reduction="none", ignore_index=PAD)
-        guess = (self._expectation(logits.softmax(2)) * real).sum(1)
+        # The end is worth nothing, in training as in guessing.
+        guess = (self._expectation(logits.softmax(2)) * (real & (tokens != END))).sum(1)
         error = huber_loss(guess / self.std, label / self.std, reduction="none")
         return self.config.cross_entropy * entropy.sum(1) / real.sum(1) + self.config.error * error
 

@@ -39,6 +39,8 @@ class TpmConfig(WatchTimeConfig):
         """``edges`` between leaves, ``middles`` of leaves, and the standard deviation of the labels."""
         del duration
         leaves = 2**self.depth
+        # As batches hold them: a label on a border stays in the lower leaf.
+        label = label.astype(np.float32).astype(np.float64)
         borders = np.quantile(label, np.arange(leaves + 1) / leaves)
         middles = (borders[1:] + borders[:-1]) / 2
         return {
@@ -89,7 +91,7 @@ class Tpm(WatchTimeHead):
 
     def encode(self, label: Float[Tensor, " rows"]) -> Int64[Tensor, " rows"]:
         """The leaf of each label; one on a border is in the lower leaf."""
-        return torch.searchsorted(self.edges, label.to(self.edges))
+        return torch.searchsorted(self.edges, label.float().to(self.edges))
 
     def loss(
         self,

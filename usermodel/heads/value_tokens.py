@@ -24,11 +24,12 @@ _DECAY: Final = 0.99
 _ENOUGH: Final = 1e-6
 
 
-def build_values(labels: Int64[ndarray, " rows"]) -> Int64[ndarray, " values"]:
-    """Values, largest first, whose greedy sums give every label exactly.
+def build_values(labels: Int64[ndarray, " rows"], longest: int | None = None) -> Int64[ndarray, " values"]:
+    """Values, largest first, whose greedy sums give every label exactly, in at most ``longest`` tokens each.
 
     From the largest residual down: a high quantile of what is left of the labels becomes a value and is taken off wherever it
-    fits; the quantile falls from 0.9999 to 0.9. Labels are whole numbers of at least 0.
+    fits; the quantile falls from 0.9999 to 0.9. Labels are whole numbers of at least 0. While a label needs more tokens, twice the
+    value that it takes most often becomes a value, too.
     """
     labels = labels[labels > 0]
     left, quantile, values = labels.copy(), _START_QUANTILE, []
@@ -39,12 +40,35 @@ def build_values(labels: Int64[ndarray, " rows"]) -> Int64[ndarray, " values"]:
         values.append(value)
         left[left >= value] -= value
         quantile = max(_LEAST_QUANTILE, _DECAY * quantile)
-    found = np.unique(np.array(values, dtype=np.int64))[::-1]
-    if _left(labels, found).any():
-        smallest = int(found[-1]) if len(found) else int(labels.max()) + 1
-        powers = 1 << np.arange(max(smallest - 1, 1).bit_length(), dtype=np.int64)
-        found = np.unique(np.concatenate([found, powers]))[::-1]
+    found = _reach_all(labels, np.unique(np.array(values, dtype=np.int64))[::-1])
+    while longest is not None and (more := _doubled(labels, found, longest)) is not None:
+        found = _reach_all(labels, np.unique(np.append(found, more))[::-1])
     return found.copy()
+
+
+def _reach_all(
+    labels: Int64[ndarray, " rows"], values: Int64[ndarray, " values"]
+) -> Int64[ndarray, " values"]:
+    """With 1, 2, 4, ... below the smallest value, where greedy sums would leave something."""
+    if not _left(labels, values).any():
+        return values
+    smallest = int(values[-1]) if len(values) else int(labels.max()) + 1
+    powers = 1 << np.arange(max(smallest - 1, 1).bit_length(), dtype=np.int64)
+    return np.unique(np.concatenate([values, powers]))[::-1]
+
+
+def _doubled(labels: Int64[ndarray, " rows"], values: Int64[ndarray, " values"], longest: int) -> int | None:
+    """A value that makes the longest sum shorter; None where no sum is too long, or none can be shorter."""
+    left, lengths = labels, np.zeros(len(labels), dtype=np.int64)
+    for value in values:
+        times, left = np.divmod(left, value)
+        lengths += times
+    if not len(labels) or lengths.max() <= longest:
+        return None
+    counts = greedy(labels[[lengths.argmax()]], values)[0]
+    most = int(counts.argmax())
+    wanted = 2 * int(values[most])
+    return wanted if counts[most] > 1 and wanted not in values else None
 
 
 def greedy(
@@ -65,7 +89,7 @@ def sequences(
     lengths = np.minimum(counts.sum(1), longest)
     tokens = np.full((len(labels), int(lengths.max(initial=0)) + 1), PAD, dtype=np.int64)
     row, value = np.nonzero(counts)
-    times = counts[row, value]
+    times = np.minimum(counts[row, value], longest)
     row, value = np.repeat(row, times), np.repeat(value, times)
     place = np.arange(len(row)) - np.searchsorted(row, row)
     kept = place < longest

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 
@@ -35,6 +35,17 @@ class WatchTimeHead(nn.Module, ABC):
         self, x: Float[Tensor, "rows dim"], duration: Float[Tensor, " rows"]
     ) -> Float[Tensor, " rows"]:
         """Guesses, in the unit of the labels."""
+
+    def mixed(
+        self,
+        label: Float[Tensor, " rows"],
+        duration: Float[Tensor, " rows"],
+        partner: Int64[Tensor, " rows"],
+        share: Float[Tensor, " rows"],
+    ) -> Float[Tensor, " rows"]:
+        """Labels of rows that keep ``share`` of themselves and get the rest from their partners."""
+        del duration
+        return share * label + (1 - share) * label[partner]
 
 
 class WatchTimeConfig(Config, ABC):

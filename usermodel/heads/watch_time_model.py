@@ -76,7 +76,7 @@ class WatchTimeModel(nn.Module):
             partner = partners(label.log1p(), mixup.sigma)
             share = shares(len(x), mixup.alpha, x)
             x = share[:, None] * x + (1 - share[:, None]) * x[partner]
-            label = share * label + (1 - share) * label[partner]
+            label = self.head.mixed(label, duration, partner, share)
         return self.head.loss(x, label, duration)
 
     def forward(self, rows: RowBatch, duration: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from usermodel.metrics.classification import auc
-from usermodel.metrics.estimate import Estimate, mean_of, ratio_of
+from usermodel.metrics.estimate import Estimate, mean_of, nothing, ratio_of
 from usermodel.metrics.parts import equal_parts
 
 DEFINITIONS: Final = {
@@ -44,14 +44,24 @@ class Reliability:
 
 
 def measure(
-    probability: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"], user: Int64[ndarray, " n"]
+    probability: Float64[ndarray, " n"],
+    clicked: Bool[ndarray, " n"],
+    user: Int64[ndarray, " n"],
+    score: Float64[ndarray, " n"] | None = None,
 ) -> dict[str, Estimate]:
-    """All metrics of `DEFINITIONS`, in that order; there must be a row. Where nothing can be told apart, AUC is 0.5."""
+    """All metrics of `DEFINITIONS`, in that order; there must be a row. Where nothing can be told apart, AUC is 0.5, without interval.
+
+    Args:
+        probability: Of a click.
+        clicked: Whether there was one.
+        user: Whose row it is, from 0.
+        score: What rows are ordered by, such as log-odds; None means the probability.
+    """
     right = np.where(clicked, probability, 1 - probability)
-    both = np.column_stack([1 - probability, probability])
+    score = probability if score is None else score
     return {
-        "auc": auc(both, clicked.astype(np.int64)),
-        "gauc": gauc(probability, clicked, user),
+        "auc": auc(np.column_stack([-score, score]), clicked.astype(np.int64)),
+        "gauc": gauc(score, clicked, user),
         "logloss": mean_of(-np.log(np.maximum(right, _LEAST))),
         "ece": ece(probability, clicked),
     }
@@ -62,7 +72,7 @@ def gauc(score: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"], user: Int6
     wins, pairs = _within(score, clicked, user)
     weight = np.where(pairs[user] > 0, 1.0, 0.0)
     if not weight.any():
-        return Estimate(0.5, np.zeros(len(score)))
+        return nothing(0.5, len(score))
     # Each row of a user stands for an equal part of the user's AUC.
     of_users = wins / np.maximum(pairs, 1)
     return ratio_of(weight * of_users[user], weight)

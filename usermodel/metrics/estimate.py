@@ -24,25 +24,33 @@ class Estimate:
 
     Attributes:
         value: The metric.
-        influence: For each row, how the metric changes with its weight, times the number of rows; mean 0.
+        influence: For each row, how the metric changes with its weight, times the number of rows; mean 0. Not a number where the metric
+            is a convention, because no row says anything.
     """
 
     value: float
     influence: Float64[ndarray, " n"]
 
     def interval(self, group: Int64[ndarray, " n"] | None = None) -> tuple[float, float] | tuple[None, None]:
-        """95 %; None of one row, or one group.
+        """95 %; None of one row, of one group, or of a convention.
 
         Args:
             group: Number of the group of each row, from 0; None means that rows are independent.
         """
         n = len(self.influence)
+        if np.isnan(self.influence).any():
+            return None, None
         summed = self.influence if group is None else np.bincount(group, self.influence)[np.unique(group)]
         if len(summed) < 2:
             return None, None
         error = (len(summed) * summed.var(ddof=1)) ** 0.5 / n
         half = float(ndtri(0.975) * error)
         return self.value - half, self.value + half
+
+
+def nothing(value: float, n: int) -> Estimate:
+    """What is said by convention where none of ``n`` rows says anything."""
+    return Estimate(value, np.full(n, np.nan))
 
 
 def mean_of(values: Float64[ndarray, " n"]) -> Estimate:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from usermodel.metrics.estimate import Estimate, mean_of, ratio_of
+from usermodel.metrics.estimate import Estimate, mean_of, nothing, ratio_of
 from usermodel.metrics.pair_order import pair_counts
 from usermodel.metrics.parts import equal_parts
 
@@ -55,7 +55,7 @@ def xauc(guess: Float64[ndarray, " n"], label: Float64[ndarray, " n"]) -> Estima
     """See the module. A pair is a term of the numerator and of the denominator of both of its rows."""
     pairs = pair_counts(label, guess)
     if not pairs.comparable.any():
-        return Estimate(0.5, np.zeros(len(label)))
+        return nothing(0.5, len(label))
     found = ratio_of(pairs.concordant, pairs.comparable.astype(np.float64))
     # A statistic of pairs changes twice as fast with a row as its row's own term (Hoeffding 1948).
     return Estimate(found.value, 2 * found.influence)

@@ -6,10 +6,15 @@ Source: Yao et al., "C-Mixup: Improving Generalization in Regression" (NeurIPS 2
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.distributions import Beta
+
+#: Rows whose weights of all others are in memory at once.
+_BLOCK: Final = 1024
 
 
 def partners(label: Float[Tensor, " rows"], sigma: float) -> Int64[Tensor, " rows"]:
@@ -19,9 +24,12 @@ def partners(label: Float[Tensor, " rows"], sigma: float) -> Int64[Tensor, " row
     """
     if not len(label):
         return torch.zeros(0, dtype=torch.int64, device=label.device)
-    apart = (label[:, None] - label).square() / (2 * sigma**2)
-    # The row itself is at distance 0, so the largest weight is 1.
-    return torch.multinomial((-apart).exp(), 1).squeeze(1)
+    found = []
+    for own in torch.split(label, _BLOCK):
+        apart = (own[:, None] - label).square() / (2 * sigma**2)
+        # The row itself is at distance 0, so the largest weight is 1.
+        found.append(torch.multinomial((-apart).exp(), 1).squeeze(1))
+    return torch.cat(found)
 
 
 def shares(n: int, alpha: float, like: Tensor) -> Float[Tensor, " rows"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -96,7 +96,21 @@ def read_tables(
     return tables
 
 
-def read_rows(source: Any, user_type: IdType, item_type: IdType, time_kind: TimeKind) -> pl.DataFrame:
+def read_frame(source: Any, text: Sequence[str] = ()) -> pl.DataFrame:
+    """A frame, or a Parquet, CSV or atomic file, as it is.
+
+    Args:
+        source: A frame of polars or pandas, or a path.
+        text: Columns that are text in a CSV file, whatever they look like; ids always are.
+
+    Raises:
+        MissingError: No such file.
+        DataError: It cannot be read.
+    """
+    return _frame(source, str(source) if isinstance(source, str | Path) else "rows", text)
+
+
+def typed_rows(source: Any, user_type: IdType, item_type: IdType, time_kind: TimeKind) -> pl.DataFrame:
     """Rows to be scored, ``user_id item_id timestamp`` and whatever else is known of them, in their own order.
 
     Raises:
@@ -104,12 +118,12 @@ def read_rows(source: Any, user_type: IdType, item_type: IdType, time_kind: Time
         DataError: A missing column, or a value of another type.
     """
     where = str(source) if isinstance(source, str | Path) else "rows"
-    frame = _typed(_frame(source, where), "rows", where, {USER: user_type, ITEM: item_type})
+    frame = _typed(read_frame(source), "rows", where, {USER: user_type, ITEM: item_type})
     _check_rows(frame, "rows", where, time_kind)
     return frame
 
 
-def _frame(source: Any, where: str) -> pl.DataFrame:
+def _frame(source: Any, where: str, text: Sequence[str] = ()) -> pl.DataFrame:
     if isinstance(source, pl.LazyFrame):
         return _frame(source.collect(), where)
     if isinstance(source, pl.DataFrame):
@@ -135,11 +149,10 @@ def _frame(source: Any, where: str) -> pl.DataFrame:
             return pl.read_parquet(path, glob=False)
         separator = "\t" if path.suffix == ".tsv" else ","
         # Ids stay text: 007 is no number.
-        text = {USER: pl.String, ITEM: pl.String}
         head = pl.read_csv(path, separator=separator, n_rows=0, glob=False).columns
-        text = {name: dtype for name, dtype in text.items() if name in head}
+        known = {name: pl.String for name in (USER, ITEM, *text) if name in head}
         return pl.read_csv(
-            path, separator=separator, infer_schema_length=None, schema_overrides=text, glob=False
+            path, separator=separator, infer_schema_length=None, schema_overrides=known, glob=False
         )
     except (pl.exceptions.PolarsError, OSError) as error:
         found = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]

@@ -27,6 +27,7 @@ from usermodel.sampling.protocol import Examples
 from usermodel.schema import CLICKED, EVENT_TYPE, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.ctr_scorer import CtrScorer
+from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, require_vectors
@@ -60,6 +61,7 @@ class Ctr:
         max_history: Events before a row that heads which look at histories may read.
         calibration: Fitted on the validation part, of log-odds: ``none``, ``platt`` or ``isotonic``.
         train_share: Share of the training rows that are used, drawn with the seed of ``fit``; for curves over the number of labels.
+        check_oracles: Refuse features that alone tell every answer of the training rows, `usermodel.tasks.oracles`.
     """
 
     model: CtrConfig = field(default_factory=DeepfmConfig)
@@ -71,6 +73,7 @@ class Ctr:
     max_history: int = 20
     calibration: Literal["none", "platt", "isotonic"] = "none"
     train_share: float = 1.0
+    check_oracles: bool = True
     card: TaskCard = CARD
 
     def __post_init__(self) -> None:
@@ -79,6 +82,13 @@ class Ctr:
             raise ConfigError(
                 "train_share", expected="above 0, at most 1", found=f"{self.train_share}", do=do
             )
+        told = self.label if self.label.strip() == CLICKED else _parsed(self.label)[0]
+        for name in self.features:
+            if name.removeprefix("bucket(").removesuffix(")") == told:
+                do = "Leave it out: the answer would be read from itself."
+                raise DataError(
+                    f"feature {name!r}", expected="what is known before", found="the label", do=do
+                )
 
     def rows(self, store: SequenceStore) -> tuple[Rows, Bool[ndarray, " rows"]]:
         """What is trained on and scored, with its labels.
@@ -127,16 +137,24 @@ class Ctr:
             DataError: Labels of one kind only in a part; another number of vectors than rows; see `rows`.
             NumericError: A vector or guess that is not finite.
         """
+        if part == "valid" and self.calibration != "none":
+            do = "Score the test part, or leave the calibration out."
+            raise ConfigError(
+                "part", expected="another than calibration is fitted on", found=repr(part), do=do
+            )
         rows, clicked = self.rows(store)
         scored = rows.of(part)
         _require_both(clicked[scored], f"{store.path}, {part} part")
         scorer, batch, train = self._train(vectors, store, rows, clicked, on_epoch)
         if on_scorer is not None:
             on_scorer(scorer)
-        probability = scorer.calibration.probability(scorer.log_odds(batch, scored))
+        z = scorer.log_odds(batch, scored)
+        probability = scorer.calibration.probability(z)
         card = self._card(vectors, int(clicked[train].sum()), len(train))
         card = f"{card}; {scorer.n_parameters:,} parameters"
-        return _results(probability, clicked[scored], rows.user[scored], card)
+        # Probabilities near 1 are equal in float64 where log-odds are not; steps of an isotonic calibration are meant.
+        score = probability if self.calibration == "isotonic" else z
+        return _results(probability, score, clicked[scored], rows.user[scored], card)
 
     def train(
         self,
@@ -163,8 +181,11 @@ class Ctr:
         _require_both(clicked[train], f"{store.path}, train part")
         features = RowFeatures(self.features, max_history=self.max_history)
         batch = features.fit(store, rows, vectors, train=train).batch(store, rows, vectors)
-        torch.manual_seed(self.fit.seed)
-        model = self.model.build(features.shape)
+        if self.check_oracles:
+            refuse_oracles(features.shape, batch, train, clicked.astype(np.float64))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.fit.seed)
+            model = self.model.build(features.shape)
         scorer = CtrScorer(self.model, model, features, Calibration(), self.label)
         y = torch.from_numpy(clicked).float()
 
@@ -250,10 +271,14 @@ def _require_both(clicked: Bool[ndarray, " rows"], where: str) -> None:
 
 
 def _results(
-    probability: Float64[ndarray, " n"], clicked: Bool[ndarray, " n"], user: ndarray, card: str
+    probability: Float64[ndarray, " n"],
+    score: Float64[ndarray, " n"],
+    clicked: Bool[ndarray, " n"],
+    user: ndarray,
+    card: str,
 ) -> list[TaskResult]:
     results = []
-    for name, one in measure(probability, clicked, user).items():
+    for name, one in measure(probability, clicked, user, score).items():
         low, high = one.interval(user)
         definition = f"{DEFINITIONS[name]}; {card}; {WORDS}"
         if name == "gauc":

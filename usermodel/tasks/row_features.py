@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from numpy import ndarray
 
 from usermodel.errors import DataError
@@ -21,6 +21,8 @@ from usermodel.tasks.rows import Rows
 
 #: The field that histories are of.
 _HISTORY: Final = "item_id"
+#: Rows whose sums are made at once.
+_BLOCK: Final = 1 << 16
 
 
 @dataclass
@@ -64,12 +66,17 @@ class RowFeatures:
                 self.categories[name] = Vocabulary(column.names.filter(pl.Series(counts >= self.min_count)))
                 continue
             known = column[train][np.isfinite(column[train])]
-            mean, std = (known.mean(), known.std()) if len(known) else (0.0, 1.0)
-            self.scales[name] = float(mean), float(std) or 1.0
+            mean, std = _mean_and_std(known[:, None]) if len(known) else (np.zeros(1), np.ones(1))
+            self.scales[name] = float(mean[0]), float(std[0])
         if vectors is not None:
-            scale = vectors[train].std(0)
-            self.of_vectors = vectors[train].mean(0), np.where(scale > 0, scale, 1.0).astype(np.float32)
+            mean, std = _mean_and_std(vectors, train)
+            self.of_vectors = mean.astype(np.float32), std.astype(np.float32)
         return self
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Columns of categories that are text."""
+        return tuple(name for name, kept in self.categories.items() if kept.kind == "string")
 
     @property
     def shape(self) -> RowShape:
@@ -93,7 +100,8 @@ class RowFeatures:
         ready = np.zeros((len(rows), 0), dtype=np.float32)
         if vectors is not None and self.of_vectors is not None:
             mean_of, scale_of = self.of_vectors
-            ready = (vectors - mean_of) / scale_of
+            ready = vectors - mean_of
+            ready /= scale_of
         past = self._histories(store, rows)
         return RowBatch(torch.from_numpy(codes), torch.from_numpy(numbers), torch.from_numpy(ready), past)
 
@@ -105,6 +113,22 @@ class RowFeatures:
         codes = _codes(self.categories[_HISTORY], items, _HISTORY)
         start = np.maximum(rows.stop - self.max_history, store.offsets[rows.user])
         return RowHistories(*(torch.from_numpy(one) for one in (codes, start, rows.stop)))
+
+
+def _mean_and_std(
+    values: Float[ndarray, "rows dim"], at: Int64[ndarray, " at"] | None = None
+) -> tuple[Float64[ndarray, " dim"], Float64[ndarray, " dim"]]:
+    """Of each column, in blocks and in float64; a column that never changes has deviation 1, and so stays at 0."""
+    at = np.arange(len(values)) if at is None else at
+    parts, n = range(0, len(at), _BLOCK), max(len(at), 1)
+    mean, squares = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    for start in parts:
+        mean += values[at[start : start + _BLOCK]].sum(0, dtype=np.float64) / n
+    for start in parts:
+        squares += np.square(values[at[start : start + _BLOCK]] - mean).sum(0)
+    std = np.sqrt(squares / n)
+    # Above what rounding leaves of a constant.
+    return mean, np.where(std > np.finfo(values.dtype).eps * 8 * np.abs(mean), std, 1.0)
 
 
 def _codes(kept: Vocabulary, column: Column, name: str) -> Int64[ndarray, " rows"]:

@@ -15,7 +15,7 @@ from usermodel.events.splits import PARTS, Split, SplitConfig
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, TIME, USER, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.store.table_input import ITEM_INDEX, USER_ROW, read_rows
+from usermodel.store.table_input import ITEM_INDEX, USER_ROW, typed_rows
 
 _OUTSIDE: Final = -1
 IMPRESSIONS: Final = "impressions"
@@ -100,7 +100,7 @@ def impression_rows(
 def label_rows(
     store: SequenceStore, split: SplitConfig | Split, parts: str = ""
 ) -> tuple[Rows, Float64[ndarray, " rows"]]:
-    """Labels that are about an item, with their values; else as `impression_rows`."""
+    """Labels that are about an item and have a value, with these; else as `impression_rows`."""
     found, table = _table_rows(store, LABELS, PREDICTION_TIME, split, parts)
     return found, table[VALUE].to_numpy()[found.place]
 
@@ -110,13 +110,12 @@ def new_rows(store: SequenceStore, source: Any) -> Rows:
 
     Args:
         store: Has the users.
-        source: A frame, or the path of a Parquet or CSV file: ``user_id item_id timestamp``, and the columns that a model reads.
+        source: A frame, ``user_id item_id timestamp`` and the columns that a model reads.
 
     Raises:
-        MissingError: No such file.
         DataError: A missing column, a value of another type, or a user that the store does not have.
     """
-    frame = read_rows(source, store.users.kind, store.vocabulary.kind, store.time_kind)
+    frame = typed_rows(source, store.users.kind, store.vocabulary.kind, store.time_kind)
     user = store.users.rows(frame[USER], "rows")
     item = store.vocabulary.encode(frame[ITEM]).astype(np.int64)
     time = frame[TIME].to_numpy()
@@ -138,6 +137,8 @@ def _table_rows(
         do = "Ingest labels with an item_id."
         raise DataError(f"{store.path}, {name}", expected="rows about items", found="no item_id", do=do)
     about = table[ITEM_INDEX].is_not_null().to_numpy()
+    if name == LABELS:
+        about &= table[VALUE].is_finite().fill_null(value=False).to_numpy()
     user = table[USER_ROW].to_numpy().astype(np.int64)
     item = table[ITEM_INDEX].fill_null(0).to_numpy().astype(np.int64)
     time = table[when].to_numpy()

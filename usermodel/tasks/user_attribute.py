@@ -101,7 +101,8 @@ class UserAttribute:
             found = f"others, of user {odd!r} first"
             raise NumericError("vectors", expected="finite numbers", found=found, do="Look at the encoder.")
         probability, majority = self._guess(x, known)
-        told = "" if self.labelled is None else f" of {self.labelled:,} labelled users"
+        fewest = len(x) * (self.folds - 1) // self.folds
+        told = "" if self.labelled is None else f" of {min(self.labelled, fewest):,} labelled users"
         how = f"{self.probe} probe{told}, {self.folds} folds over users, seed {self.seed}"
         classes = f"{len(known.classes)} classes"
         rows = []

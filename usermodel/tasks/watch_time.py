@@ -19,6 +19,7 @@ from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, x
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import DURATION, WATCH_TIME, SplitName
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, guesses, require_vectors
@@ -43,6 +44,7 @@ class WatchTime:
         split: What trains and what tests; a `Split`, or the configuration of one.
         features: What else is known of a row, see `usermodel.tasks.row_columns`; None means the user, the item, and the duration
             where the store has it.
+        check_oracles: Refuse features that alone tell every answer of the training rows, `usermodel.tasks.oracles`.
     """
 
     model: WatchTimeModelConfig = field(default_factory=WatchTimeModelConfig)
@@ -50,6 +52,7 @@ class WatchTime:
     target: Literal["seconds", "ratio"] = "seconds"
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
     features: tuple[str, ...] | None = None
+    check_oracles: bool = True
     card: TaskCard = CARD
 
     def rows(self, store: SequenceStore) -> Rows:
@@ -94,6 +97,8 @@ class WatchTime:
         names = self._names(store)
         features = RowFeatures(names).fit(store, rows, vectors)
         batch = features.batch(store, rows, vectors)
+        if self.check_oracles:
+            refuse_oracles(features.shape, batch, rows.of("train"), label)
         model = self._trained(features, batch, rows, (label, duration), on_epoch)
         scored = rows.of(part)
         guess = _guesses(model, batch, duration, scored)
@@ -119,8 +124,9 @@ class WatchTime:
     ) -> WatchTimeModel:
         label, duration = answers
         train, valid = rows.of("train"), rows.of("valid")
-        torch.manual_seed(self.fit.seed)
-        model = self.model.fit(features.shape, label[train], duration[train])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.fit.seed)
+            model = self.model.fit(features.shape, label[train], duration[train])
         y, d = (torch.from_numpy(one).float() for one in answers)
 
         def loss(at: torch.Tensor) -> torch.Tensor:
@@ -129,7 +135,9 @@ class WatchTime:
         def validate() -> float:
             return xauc(_guesses(model, batch, duration, valid), label[valid]).value
 
-        fit_on(model, loss, train, self.fit, validate=validate if len(valid) else None, on_epoch=on_epoch)
+        # Equal labels cannot be ordered: then nothing says which epoch is best.
+        tells = len(np.unique(label[valid])) > 1
+        fit_on(model, loss, train, self.fit, validate=validate if tells else None, on_epoch=on_epoch)
         return model
 
     def _names(self, store: SequenceStore) -> tuple[str, ...]:
@@ -141,7 +149,9 @@ class WatchTime:
     def _card(self, vectors: ndarray | None, names: tuple[str, ...]) -> str:
         what = f"target: watch time {'in seconds' if self.target == 'seconds' else 'over duration'}"
         known = ", ".join(names) + ("" if vectors is None else ", user vector before the event")
-        return f"{what}; {type(self.model.head).__name__.removesuffix('Config')} on {known}"
+        mixup = self.model.mixup
+        mixed = "" if mixup is None else f", C-Mixup (sigma {mixup.sigma:g}, alpha {mixup.alpha:g})"
+        return f"{what}; {type(self.model.head).__name__.removesuffix('Config')} on {known}{mixed}"
 
 
 def _guesses(
