@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-family \
   proof-intents-ablations proof-user-attribute proof-which-negatives \
   proof-log-q proof-denoised proof-gowalla proof-item-self-supervision \
-  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time \
+  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time proof-ctr \
   bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
   bench-objectives bench-ctr bench-negatives bench-propagation gpu-proof
 .PHONY: demo test check format proof-demo readme peers clean help $(LONG)
@@ -148,6 +148,11 @@ proof-new-items: $(VENV)/.installed
 proof-watch-time: $(VENV)/.installed
 	for data in kuairand simulator; do \
 	  $(BIN)/python benchmarks/quality/watch_time.py --data $$data --out benchmarks/results/watch_time_$$data.json || exit 1; done
+
+# All CTR heads, few and many labels, with user vectors and without; an hour. A stopped command goes on.
+proof-ctr: $(VENV)/.installed
+	for data in movielens-100k kuairand simulator movielens-1m; do \
+	  $(BIN)/python benchmarks/quality/ctr.py --data $$data --out benchmarks/results/ctr_$$data.json || exit 1; done
 
 # LightGCN with 0, 1 and 3 layers on Last.fm; 15 minutes. A stopped command goes on.
 proof-propagation-depth: $(VENV)/.installed
