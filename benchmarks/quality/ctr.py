@@ -64,6 +64,7 @@ class Data:
     features: tuple[str, ...] = BY_TIME
 
     def task(self, model: CtrConfig, share: float, seed: int) -> Ctr:
+        """With a head, a share of the labels and a seed."""
         fit = FitRowsConfig(seed=seed)
         return Ctr(
             model=model,

@@ -66,5 +66,9 @@ def test_another_probe_and_few_labels(road):
     few = ["--label", "device", "--probe", "mlp", "--labelled", "30"]
     _, err = usermodel(*words, *few, cwd=road)
     assert "mlp probe of 30 labelled users, 5 folds" in err
+    _, err = usermodel(*words, "--label", "age_band", "--scale", "ordinal", cwd=road)
+    assert "classes in the order" in err
+    _, err = usermodel(*words, "--label", "device", "--scale", "number", cwd=road, code=2)
+    assert "expected numbers" in err
     _, err = usermodel(*words, "--labelled", "30", cwd=road, code=2)
     assert "--labelled: expected a --label to probe for" in err

@@ -20,7 +20,7 @@ from usermodel.sampling.protocol import Examples, Part
 from usermodel.schema import USER
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.protocol import TaskResult
-from usermodel.tasks.user_attribute import Probe, UserAttribute
+from usermodel.tasks.user_attribute import UserAttribute
 from usermodel.training.recipe import Recipe
 from usermodel.training.run import Run
 
@@ -28,11 +28,8 @@ from usermodel.training.run import Run
 def evaluate_attribute(
     run: Run | str | os.PathLike[str],
     store: SequenceStore | str | os.PathLike[str],
-    label: str,
+    task: UserAttribute | str,
     *,
-    source: Any = None,
-    probe: Probe = "linear",
-    labelled: int | None = None,
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[TaskResult]:
@@ -43,10 +40,7 @@ def evaluate_attribute(
     Args:
         run: A finished run, or its path; or that of a saved encoder.
         store: Whose users; it must extend the run's items.
-        label: Column.
-        source: Table with ``user_id`` and the column; None means the users table of the store.
-        probe: See `UserAttribute`.
-        labelled: See `UserAttribute`.
+        task: What to probe for and how; a name means that column of the store's users table.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (users encoded, users in all).
 
@@ -54,9 +48,9 @@ def evaluate_attribute(
         DataError: No such column, or no classes; see `UserAttribute`.
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    task = UserAttribute(label, source, probe=probe, labelled=labelled)
-    known = task.attribute(store)
-    _tell_if_trained_on(run, label, allow_modules)
+    task = UserAttribute(task) if isinstance(task, str) else task
+    known = task.requests(store)
+    _tell_if_trained_on(run, task.label, allow_modules)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     users = store.users.decode(known.user + 1).alias(USER)
     return task.score(encoder.encode(store, users=users, on_progress=on_progress), store)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import typer
 
 from usermodel.cli import common
+from usermodel.cli.evaluate_labels import WantedLabels, score_labels
 from usermodel.cli.evaluate_rows import Wanted, score_all, score_rows
 from usermodel.cli.outputs import refuse_taken
 from usermodel.cli.results import print_results, write_results
 
 if TYPE_CHECKING:
     from usermodel.metrics.groups import By
-    from usermodel.store.sequence_store import SequenceStore
     from usermodel.tasks.next_item import NextItemOptions
-    from usermodel.tasks.protocol import TaskResult
-    from usermodel.training.run import Run
 
 #: Tasks whose rows are events or impressions, and those that each of their options is for.
 ROWS: Final = ("ctr", "watch-time")
@@ -107,6 +104,13 @@ def evaluate(
             min=2,
         ),
     ] = None,
+    scale: Annotated[
+        Literal["nominal", "ordinal", "number"] | None,
+        typer.Option(
+            help="user-attribute: what values of --label are: classes, classes in an order, or numbers.",
+            show_default="nominal",
+        ),
+    ] = None,
     part: Annotated[
         Literal["test", "valid"] | None,
         typer.Option(
@@ -164,7 +168,13 @@ def evaluate(
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
     of_rows = dict(zip(OF_ROWS, (head, features, target, calibration, set_, save_head), strict=True))
-    of_labels = {"--label": label, "--labels": labels, "--probe": probe, "--labelled": labelled}
+    of_labels = {
+        "--label": label,
+        "--labels": labels,
+        "--probe": probe,
+        "--labelled": labelled,
+        "--scale": scale,
+    }
     _require_effect(task, of_items, of_labels, part, of_rows)
     if json_out is not None:
         refuse_taken(json_out, overwrite)
@@ -177,22 +187,22 @@ def evaluate(
             objects = {name: flat(rows, task=name, split=part, **about_run) for name, rows in every.items()}
             write_results(json_out, objects)
         return
-    if task in ROWS:
-        out = None if save_head is None else (save_head, overwrite)
-        wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [], out)
-        found = score_rows(finished, opened, wanted, part, allowed)
-        print_results(found, f"{task}, {part} part of the run's split", counted="rows")
-        if json_out is not None:
-            write_results(json_out, flat(found, task=task, split=part, **about_run))
-        return
     if task != "next-item":
-        with common.plain_warnings():
-            wanted_labels = (_names(label or ""), labels, probe or "linear", labelled)
-            found = _score_labels(finished, opened, task, wanted_labels, part, allowed)
-        about = f"probe of {label}" if label else f"{part} part of the run's labels"
-        print_results(found, f"{task}, {about}", counted="choices" if task == "user-choice" else "users")
+        if task in ROWS:
+            out = None if save_head is None else (save_head, overwrite)
+            wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [], out)
+            found, about = (
+                score_rows(finished, opened, wanted, part, allowed),
+                f"{part} part of the run's split",
+            )
+        else:
+            asked = WantedLabels(_names(label or ""), labels, probe or "linear", labelled, scale or "nominal")
+            found = score_labels(finished, opened, task, asked, part, allowed)
+            about = f"probe of {label}" if label else f"{part} part of the run's labels"
+        counted = {"user-attribute": "users", "user-choice": "choices"}.get(task, "rows")
+        print_results(found, f"{task}, {about}", counted=counted)
         if json_out is not None:
-            part_of = {} if label else {"split": part}
+            part_of = {} if task not in ROWS and label else {"split": part}
             write_results(json_out, flat(found, task=task, **part_of, **about_run))
         return
     options = _item_options(metrics, by, as_, interval)
@@ -246,7 +256,7 @@ def _require_effect(
         do = "Name columns, or drop the option."
         raise ConfigError("--features", expected="a column at least", found=repr(named), do=do)
     label = of_attributes["--label"]
-    for option in ("--probe", "--labelled"):
+    for option in ("--probe", "--labelled", "--scale"):
         if label is None and of_attributes[option] is not None:
             do = "Name columns with --label, or drop the option."
             raise ConfigError(option, expected="a --label to probe for", found="none", do=do)
@@ -256,41 +266,6 @@ def _require_effect(
     if task == "user-attribute" and label is not None and part is not None:
         do = "Drop the option: a probe is cross-validated over all users."
         raise ConfigError("--part", expected="none beside --label", found=part, do=do)
-
-
-def _score_labels(
-    run: Run,
-    store: SequenceStore,
-    task: str,
-    wanted: tuple[Sequence[str], Path | None, Literal["linear", "mlp"], int | None],
-    part: Literal["test", "valid"],
-    allowed: Sequence[str],
-) -> list[TaskResult]:
-    """The probe of each column, or else the head."""
-    from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head
-    from usermodel.errors import ConfigError
-
-    names, labels, probe, labelled = wanted
-    if names:
-        found = []
-        for name in names:
-            with common.progress("encoding", "users") as update:
-                found += evaluate_attribute(
-                    run,
-                    store,
-                    name,
-                    source=labels,
-                    probe=probe,
-                    labelled=labelled,
-                    allow_modules=allowed,
-                    on_progress=update,
-                )
-        return found
-    answered = run.recipe.objective.task
-    if answered not in (None, task):
-        do, found_task = f"Choose --task {answered}.", f"one for {answered}"
-        raise ConfigError("--task", expected=f"a run with a head for {task}", found=found_task, do=do)
-    return evaluate_head(run, store, part=part, source=labels, allow_modules=allowed)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from usermodel.errors import DataError, nearest
@@ -46,6 +46,54 @@ class Attribute:
         return Attribute(self.name, self.user[rows], self.code[rows], self.classes, self.n_strangers)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """One number for each of some users.
+
+    Attributes:
+        name: Column it comes from.
+        user: Positions of the users in the store, rising.
+        value: Of each of them, finite.
+        n_strangers: Rows about users that the store does not have; they were left out.
+    """
+
+    name: str
+    user: Int64[ndarray, " n"]
+    value: Float64[ndarray, " n"]
+    n_strangers: int = 0
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+def read_numbers(store: SequenceStore, name: str, source: Any = None) -> Numbers:
+    """The numbers of a column; users without one are left out. Arguments as in `read_attribute`.
+
+    Raises:
+        DataError: No such table or column; values that are no numbers, or fewer than two different ones.
+        MissingError: No such file.
+    """
+    where = f"{_where(store, source)}: column {name!r}"
+    frame, strangers = _column(store, name, source)
+    values = frame[name]
+    if values.dtype == pl.String:
+        text = values.str.strip_chars()
+        values = text.cast(pl.Float64, strict=False)
+        odd = text.filter(values.is_null() & text.is_not_null() & (text != ""))
+        if len(odd):
+            do = "Name a column of numbers, or another scale."
+            raise DataError(where, expected="numbers", found=f"{odd[0]!r:.60}", do=do)
+    elif not values.dtype.is_numeric():
+        do = "Name a column of numbers, or another scale."
+        raise DataError(where, expected="numbers", found=f"values of type {values.dtype}", do=do)
+    number = values.cast(pl.Float64)
+    kept = frame.select(USER_ROW, number.alias(name)).filter(number.is_finite()).sort(USER_ROW)
+    if kept[name].n_unique() < 2:
+        found, do = f"{kept[name].n_unique()} different values", "Name another column."
+        raise DataError(where, expected="two different numbers at least", found=found, do=do)
+    return Numbers(name, kept[USER_ROW].cast(pl.Int64).to_numpy(), kept[name].to_numpy(), strangers)
+
+
 def read_attribute(store: SequenceStore, name: str, source: Any = None) -> Attribute:
     """The classes of a column; users without a value are left out.
 
@@ -59,12 +107,8 @@ def read_attribute(store: SequenceStore, name: str, source: Any = None) -> Attri
         DataError: No such table or column; values that are no classes, fewer than two of them, or more than 1,000.
         MissingError: No such file.
     """
-    where = f"{store.path}, table users" if source is None else str(source)[:120]
-    frame, strangers = _frame(store, source)
-    if name not in frame.columns or name in (USER, USER_ROW):
-        known = [column for column in frame.columns if column not in (USER, USER_ROW)]
-        found = f"the columns {', '.join(map(repr, known))}" if known else "no columns beside the ids"
-        raise DataError(where, expected=f"a column {name!r}", found=found, do=nearest(name, known))
+    where = _where(store, source)
+    frame, strangers = _column(store, name, source)
     text = _as_text(frame[name], f"{where}: column {name!r}")
     frame = frame.select(USER_ROW, text.alias(name)).filter(text.is_not_null() & (text != "")).sort(USER_ROW)
     classes = _in_order(frame[name].unique().to_list())
@@ -76,6 +120,22 @@ def read_attribute(store: SequenceStore, name: str, source: Any = None) -> Attri
     order = {value: code for code, value in enumerate(classes)}
     code = frame[name].replace_strict(order, return_dtype=pl.Int64)
     return Attribute(name, frame[USER_ROW].cast(pl.Int64).to_numpy(), code.to_numpy(), classes, strangers)
+
+
+def _where(store: SequenceStore, source: Any) -> str:
+    return f"{store.path}, table users" if source is None else str(source)[:120]
+
+
+def _column(store: SequenceStore, name: str, source: Any) -> tuple[pl.DataFrame, int]:
+    """A frame that has the column, and how many rows there are about strangers."""
+    frame, strangers = _frame(store, source)
+    if name not in frame.columns or name in (USER, USER_ROW):
+        known = [column for column in frame.columns if column not in (USER, USER_ROW)]
+        found = f"the columns {', '.join(map(repr, known))}" if known else "no columns beside the ids"
+        raise DataError(
+            _where(store, source), expected=f"a column {name!r}", found=found, do=nearest(name, known)
+        )
+    return frame, strangers
 
 
 def _as_text(values: pl.Series, where: str) -> pl.Series:
