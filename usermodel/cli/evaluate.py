@@ -28,6 +28,8 @@ OF_ROWS: Final = {
     "--save-head": ("ctr",),
 }
 
+OF_LABELS: Final = ("--label", "--labels", "--probe", "--labelled", "--scale")
+
 
 def evaluate(
     run: common.RunPath,
@@ -168,13 +170,7 @@ def evaluate(
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
     of_rows = dict(zip(OF_ROWS, (head, features, target, calibration, set_, save_head), strict=True))
-    of_labels = {
-        "--label": label,
-        "--labels": labels,
-        "--probe": probe,
-        "--labelled": labelled,
-        "--scale": scale,
-    }
+    of_labels = dict(zip(OF_LABELS, (label, labels, probe, labelled, scale), strict=True))
     _require_effect(task, of_items, of_labels, part, of_rows)
     if json_out is not None:
         refuse_taken(json_out, overwrite)
@@ -191,10 +187,8 @@ def evaluate(
         if task in ROWS:
             out = None if save_head is None else (save_head, overwrite)
             wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [], out)
-            found, about = (
-                score_rows(finished, opened, wanted, part, allowed),
-                f"{part} part of the run's split",
-            )
+            found = score_rows(finished, opened, wanted, part, allowed)
+            about = f"{part} part of the run's split"
         else:
             asked = WantedLabels(_names(label or ""), labels, probe or "linear", labelled, scale or "nominal")
             found = score_labels(finished, opened, task, asked, part, allowed)
