@@ -54,7 +54,7 @@ CARD = Card(
 
 
 def read(folder: Path) -> Tables:
-    """Every row is a user of its own with one impression; the columns are context of the label."""
+    """Every row is a user of its own with one impression; the columns, 13 of numbers and 26 of text, are context of the label."""
     sample = raw.maybe(folder, "criteo_sample.txt")
     if sample:
         rows = raw.read_text_table(sample, only=COLUMNS)
@@ -63,5 +63,6 @@ def read(folder: Path) -> Tables:
     number = pl.int_range(pl.len()).cast(pl.String).alias("user_id")
     rows = rows.with_columns(pl.lit("ad").alias("item_id"), number)
     events, labels = labelled_rows(rows, "label", positives_only=False)
+    labels = labels.with_columns(pl.col(COLUMNS[1:14]).cast(pl.Float64))
     notes = ("Rows have neither users nor items: use the labels with their context, never the sequences.",)
     return Tables(events, "order", layout="sample" if sample else "original", labels=labels, notes=notes)

@@ -10,6 +10,11 @@ import pytest
 
 from usermodel.events import data_sets
 from usermodel.events.raw_files import find_all
+from usermodel.heads.deepfm import DeepfmConfig
+from usermodel.store.build import build_store
+from usermodel.tasks.ctr import Ctr
+from usermodel.tasks.rows import RandomParts
+from usermodel.training.fit_rows import FitRowsConfig
 
 #: Folder there -> name of the set and of the layout that lies in it.
 AT_HAND = {
@@ -130,3 +135,21 @@ def test_criteo_sample_keeps_its_columns():
     assert tables.labels.height == 200
     assert len([name for name in tables.labels.columns if name[0] in "IC"]) == 39
     assert tables.labels["C1"][0] == "05db9164"
+
+
+def test_criteo_sample_trains_and_is_scored(tmp_path):
+    """200 rows teach nothing; they must pass through."""
+    prepared = data_sets.read_data_set("criteo", folder("criteo-sample-200"))
+    store = build_store(prepared.log, tmp_path / "store", labels=prepared.tables.labels)
+    names = [*(f"bucket(I{n})" for n in range(1, 14)), *(f"C{n}" for n in range(1, 27))]
+    fit = FitRowsConfig(epochs=2)
+    task = Ctr(
+        model=DeepfmConfig(dim=4, hidden=(8,)),
+        fit=fit,
+        label="value",
+        parts=RandomParts(),
+        features=tuple(names),
+    )
+    found = {one.metric: one for one in task.score(None, store)}
+    assert found["auc"].n == 20
+    assert 0 < found["logloss"].value < 1.5

@@ -319,8 +319,8 @@ def test_criteo(read):
     labels = prepared.tables.labels
     assert labels.columns[:4] == ["user_id", "prediction_time", "item_id", "value"]
     assert labels.select("value", "I1", "I2", "I3", "C1", "C26").head(2).rows() == [
-        (1.0, "1", "1", "5", "68fd1e64", "c26"),
-        (0.0, "-2", None, "5", None, "zz"),
+        (1.0, 1.0, 1.0, 5.0, "68fd1e64", "c26"),
+        (0.0, -2.0, None, 5.0, None, "zz"),
     ]
 
 

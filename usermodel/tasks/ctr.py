@@ -31,7 +31,7 @@ from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, require_vectors
-from usermodel.tasks.rows import Rows, event_rows, impression_rows, label_rows
+from usermodel.tasks.rows import RandomParts, Rows, event_rows, impression_rows, label_rows
 from usermodel.training.epochs import EpochReport
 from usermodel.training.fit_rows import FitRowsConfig
 
@@ -55,8 +55,8 @@ class Ctr:
             that are about an item, positive above 0 or as written. ``COLUMN>=NUMBER`` or ``COLUMN=VALUE``: rows are its events, such as
             ``rating>=4`` or ``event_type=like``.
         split: What trains and what tests; a `Split`, or the configuration of one.
-        parts: A column of impressions or labels that holds ``train``, ``valid`` or ``test``, as published splits have it, and takes the
-            place of ``split``.
+        parts: Takes the place of ``split`` for impressions and labels: a column that holds ``train``, ``valid`` or ``test``, as published
+            splits have it; or `RandomParts`, for rows without users and times.
         features: What is known of a row beside the user's vector, see `usermodel.tasks.row_columns`.
         max_history: Events before a row that heads which look at histories may read.
         calibration: Fitted on the validation part, of log-odds: ``none``, ``platt`` or ``isotonic``.
@@ -68,7 +68,7 @@ class Ctr:
     fit: FitRowsConfig = field(default_factory=FitRowsConfig)
     label: str = CLICKED
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
-    parts: str = ""
+    parts: str | RandomParts = ""
     features: tuple[str, ...] = ("user_id", "item_id")
     max_history: int = 20
     calibration: Literal["none", "platt", "isotonic"] = "none"

@@ -10,7 +10,7 @@ import polars as pl
 from jaxtyping import Bool, Float64, Int8, Int64
 from numpy import ndarray
 
-from usermodel.errors import DataError, nearest
+from usermodel.errors import ConfigError, DataError, nearest
 from usermodel.events.splits import PARTS, Split, SplitConfig
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, TIME, USER, VALUE, SplitName
@@ -58,6 +58,35 @@ class Rows:
         return Examples.histories(store, self.user, self.stop, max_history, n_items)
 
 
+@dataclass(frozen=True)
+class RandomParts:
+    """Rows at random, as splits of sets without users and times have it.
+
+    Attributes:
+        valid: Share of the rows.
+        test: Share of the rows.
+        seed: Of the draw.
+    """
+
+    valid: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.valid < 1 and 0 < self.test < 1 and self.valid + self.test < 1):
+            expected, do = "shares that leave some rows to train on", "Choose 0.1 and 0.1."
+            raise ConfigError("parts", expected=expected, found=f"{self.valid} and {self.test}", do=do)
+
+    def draw(self, n: int) -> Int8[ndarray, " n"]:
+        """The part of each of ``n`` rows, in the order of `PARTS`."""
+        order = np.random.default_rng(self.seed).permutation(n)
+        valid, test = round(self.valid * n), round(self.test * n)
+        part = np.zeros(n, dtype=np.int8)
+        part[order[:valid]] = PARTS.index("valid")
+        part[order[valid : valid + test]] = PARTS.index("test")
+        return part
+
+
 def event_rows(store: SequenceStore, split: Split, known: Bool[ndarray, " events"]) -> Rows:
     """The events of the parts of a split for which ``known`` holds.
 
@@ -78,7 +107,7 @@ def event_rows(store: SequenceStore, split: Split, known: Bool[ndarray, " events
 
 
 def impression_rows(
-    store: SequenceStore, split: SplitConfig | Split, parts: str = ""
+    store: SequenceStore, split: SplitConfig | Split, parts: str | RandomParts = ""
 ) -> tuple[Rows, Bool[ndarray, " rows"]]:
     """Items that were shown, with whether they were clicked.
 
@@ -88,7 +117,7 @@ def impression_rows(
     Args:
         store: Has the impressions.
         split: Cuts them.
-        parts: A column that holds ``train``, ``valid`` or ``test`` instead.
+        parts: A column that holds ``train``, ``valid`` or ``test`` instead; or parts at random.
 
     Raises:
         DataError: The store has no impressions, or the training or test part has none.
@@ -98,7 +127,7 @@ def impression_rows(
 
 
 def label_rows(
-    store: SequenceStore, split: SplitConfig | Split, parts: str = ""
+    store: SequenceStore, split: SplitConfig | Split, parts: str | RandomParts = ""
 ) -> tuple[Rows, Float64[ndarray, " rows"]]:
     """Labels that are about an item and have a value, with these; else as `impression_rows`."""
     found, table = _table_rows(store, LABELS, PREDICTION_TIME, split, parts)
@@ -130,7 +159,7 @@ def own_columns(table: pl.DataFrame) -> list[str]:
 
 
 def _table_rows(
-    store: SequenceStore, name: str, when: str, split: SplitConfig | Split, parts: str
+    store: SequenceStore, name: str, when: str, split: SplitConfig | Split, parts: str | RandomParts
 ) -> tuple[Rows, pl.DataFrame]:
     table = store.table(name)
     if ITEM_INDEX not in table.columns:
@@ -143,13 +172,16 @@ def _table_rows(
     item = table[ITEM_INDEX].fill_null(0).to_numpy().astype(np.int64)
     time = table[when].to_numpy()
     stop = _earlier(store, user, time)
-    if parts:
-        where, part = f"column {parts!r}", _part_named(table, name, parts)
+    column = parts if isinstance(parts, str) else ""
+    if isinstance(parts, RandomParts):
+        where, part = "parts at random", parts.draw(table.height)
+    elif column:
+        where, part = f"column {column!r}", _part_named(table, name, column)
     else:
         cut = split if isinstance(split, Split) else store.split(split)
         where, part = cut.name, _part_cut(cut, store, user, time, stop)
     kept = np.flatnonzero((part != _OUTSIDE) & about)
-    found = Rows(user[kept], item[kept], time[kept], part[kept], stop[kept], kept, table, parts)
+    found = Rows(user[kept], item[kept], time[kept], part[kept], stop[kept], kept, table, column)
     return _require_parts(store, where, found, name), table
 
 
