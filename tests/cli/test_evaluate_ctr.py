@@ -79,6 +79,16 @@ def test_keys_that_belong_together_may_come_in_any_order(road):
         evaluate(road, "--head", "target-attention", *words, "--json", "together.json", "--overwrite")
 
 
+def test_the_encoder_may_learn_too(road):
+    options = ["--head", "dnn", "--set", "model.hidden=[8]", "--set", "model.dim=4", "--set", "fit.epochs=1"]
+    _, err = evaluate(road, *options, "--fine-tune")
+    assert "the encoder learned with the head" in err
+    _, err = evaluate(road, *options, "--fine-tune", "--save-head", "tuned", code=2)
+    assert "fine_tune: expected a head that is not kept" in err
+    assert not (road / "tuned").exists()
+    assert "--fine-tune" in usermodel("evaluate", "run", "store", "--fine-tune", cwd=road, code=2)[1]
+
+
 def test_features_that_name_nothing_are_refused(road):
     assert "--features" in evaluate(road, "--features", ",", code=2)[1]
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from usermodel.encoders.encode import encode
+from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import (
     ConfigError,
     DataError,
@@ -21,11 +23,13 @@ from usermodel.events.readers import read_events
 from usermodel.events.splits import GlobalTimeConfig, LeaveLastOutConfig, RollingConfig
 from usermodel.heads.deepfm import DeepfmConfig
 from usermodel.heads.din import DinConfig
+from usermodel.heads.dnn import DnnConfig
 from usermodel.heads.logistic_regression import LogisticRegressionConfig
 from usermodel.heads.target_attention import TargetAttentionConfig
 from usermodel.store.build import build_store
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.ctr_scorer import CtrScorer
+from usermodel.tasks.live_vectors import LiveVectors
 from usermodel.tasks.row_columns import known_before, read_column
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.rows import impression_rows, new_rows
@@ -514,3 +518,54 @@ def test_what_tells_much_but_not_all_is_no_oracle(tmp_path):
     good = table.with_columns(hint=pl.when(told).then("clicked").otherwise(pl.lit(False)).cast(pl.String))
     store = make_store(tmp_path / "store", good)
     assert value(Ctr(model=SMALL, fit=FIT, features=("hint",)).score(None, store), "auc").value > 0.9
+
+
+# -------------------------------------------------------------------------------------- encoders that learn with the head
+
+
+@pytest.fixture(scope="module")
+def encoded(store):
+    """A small encoder that knows nothing, rows, and its vectors."""
+    torch.manual_seed(0)
+    encoder = TransformerConfig(dim=8, hidden=16, layers=1, heads=2, max_history=10, dropout=0.0).build(
+        store.n_items
+    )
+    rows, _ = impression_rows(store, GlobalTimeConfig())
+    return encoder, encode(encoder, store, rows.examples(store, 10))
+
+
+def test_vectors_that_learn_begin_as_they_were(store, encoded):
+    encoder, vectors = encoded
+    rows, _ = impression_rows(store, GlobalTimeConfig())
+    features = RowFeatures(("item_id",)).fit(store, rows, vectors)
+    live = LiveVectors(encoder, store, rows, features).eval()
+    at = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))[:200])
+    wanted = features.batch(store, rows, vectors).take(at)
+    found = live.take(features.batch(store, rows, vectors), at)
+    torch.testing.assert_close(found.vectors, wanted.vectors, atol=1e-4, rtol=1e-4)
+    assert torch.equal(found.codes, wanted.codes)
+    assert np.allclose(live.vectors(), vectors, atol=1e-6)
+
+
+def test_an_encoder_that_learns_with_the_head_beats_one_that_does_not(store, encoded):
+    """It knew nothing of the items; clicks tell it. The encoder that was given is left as it was."""
+    encoder, vectors = encoded
+    before = {name: one.clone() for name, one in encoder.state_dict().items()}
+    head = DnnConfig(dim=4, hidden=(16,))
+    task = Ctr(model=head, fit=FIT.override({"epochs": 12, "patience": 12}), features=("item_id",))
+    frozen = task.score(vectors, store, encoder=encoder)
+    task = replace(task, fine_tune=True)
+    tuned = task.score(vectors, store, encoder=encoder)
+    assert value(tuned, "auc").value > value(frozen, "auc").value
+    assert "the encoder learned with the head" in tuned[0].definition
+    assert all(torch.equal(one, before[name]) for name, one in encoder.state_dict().items())
+    again = task.score(vectors, store, encoder=encoder)
+    assert [one.value for one in again] == [one.value for one in tuned]
+
+
+def test_an_encoder_needs_its_first_vectors(store, encoded):
+    task = Ctr(model=SMALL, fit=FIT, fine_tune=True)
+    with pytest.raises(DataError, match="one for each row"):
+        task.score(None, store, encoder=encoded[0])
+    with pytest.raises(ConfigError, match="the encoder of the vectors"):
+        task.score(encoded[1], store)

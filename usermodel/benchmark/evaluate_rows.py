@@ -15,7 +15,7 @@ from numpy import ndarray
 from usermodel.benchmark.evaluate import require_untrained_targets
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
-from usermodel.errors import DataError, MismatchError
+from usermodel.errors import ConfigError, DataError, MismatchError
 from usermodel.events.splits import Split
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import SplitName
@@ -54,13 +54,17 @@ def evaluate_rows(
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (histories encoded, histories in all).
         on_epoch: Told after each epoch of the head.
-        on_scorer: Given the trained head of a `Ctr` task, to be saved.
+        on_scorer: Given the trained head of a `Ctr` task, to be saved; not of one that fine-tunes, whose encoder no run has.
 
     Raises:
+        ConfigError: ``on_scorer`` for a task that fine-tunes.
         MismatchError: Another store or split than the run's, or cuts that move as a store grows: what tests may have trained the
             encoder.
         DataError: The store has no rows for the task.
     """
+    if task.fine_tune and on_scorer is not None:
+        do = "Keep a head on the vectors as they are."
+        raise ConfigError("fine_tune", expected="a head that is not kept", found="one that is", do=do)
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     _require_split(run, task)
@@ -71,13 +75,13 @@ def evaluate_rows(
     requests = task.requests(store, module.max_history, module.n_items)
     vectors = _encoded(encoder, store, requests, on_progress)
     if isinstance(task, WatchTime):
-        return task.score(vectors, store, part=part, on_epoch=on_epoch)
+        return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch)
 
     def keep(scorer: CtrScorer) -> None:
         if on_scorer is not None:
             on_scorer(replace(scorer, encoder=encoder.content_hash))
 
-    return task.score(vectors, store, part=part, on_epoch=on_epoch, on_scorer=keep)
+    return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch, on_scorer=keep)
 
 
 def score_rows(

@@ -26,6 +26,7 @@ OF_ROWS: Final = {
     "--calibration": ("ctr",),
     "--set": ROWS,
     "--save-head": ("ctr",),
+    "--fine-tune": ROWS,
 }
 
 OF_LABELS: Final = ("--label", "--labels", "--probe", "--labelled", "--scale")
@@ -94,6 +95,12 @@ def evaluate(
         Path | None,
         typer.Option(help="ctr: also write the trained head to this folder; usermodel score takes it."),
     ] = None,
+    fine_tune: Annotated[
+        bool,
+        typer.Option(
+            "--fine-tune", help="ctr, watch-time: a copy of the run's encoder learns with the head."
+        ),
+    ] = False,
     probe: Annotated[
         Literal["linear", "mlp"] | None,
         typer.Option(help="user-attribute: what reads --label off the vectors.", show_default="linear"),
@@ -169,7 +176,8 @@ def evaluate(
 
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
-    of_rows = dict(zip(OF_ROWS, (head, features, target, calibration, set_, save_head), strict=True))
+    rows_given = (head, features, target, calibration, set_, save_head, fine_tune or None)
+    of_rows = dict(zip(OF_ROWS, rows_given, strict=True))
     of_labels = dict(zip(OF_LABELS, (label, labels, probe, labelled, scale), strict=True))
     _require_effect(task, of_items, of_labels, part, of_rows)
     if json_out is not None:
@@ -186,7 +194,8 @@ def evaluate(
     if task != "next-item":
         if task in ROWS:
             out = None if save_head is None else (save_head, overwrite)
-            wanted = Wanted(task, head, _names(features or ""), target, label, calibration, set_ or [], out)
+            names = _names(features or "")
+            wanted = Wanted(task, head, names, target, label, calibration, set_ or [], out, fine_tune)
             found = score_rows(finished, opened, wanted, part, allowed)
             about = f"{part} part of the run's split"
         else:

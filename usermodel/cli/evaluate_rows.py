@@ -31,6 +31,7 @@ class Wanted:
     calibration: Literal["none", "platt", "isotonic"] | None = None
     changes: Sequence[str] = ()
     out: tuple[Path, bool] | None = None
+    fine_tune: bool = False
 
 
 def score_rows(
@@ -56,10 +57,16 @@ def score_rows(
     task = _ctr(run, wanted) if wanted.task == "ctr" else _watch_time(run, wanted)
     if wanted.features:
         task = dataclasses.replace(task, features=wanted.features)
-    task = _changed(task, wanted.changes)
+    task = dataclasses.replace(_changed(task, wanted.changes), fine_tune=wanted.fine_tune)
     with common.progress("encoding", "histories") as update:
         return evaluate_rows(
-            run, store, task, part=part, allow_modules=allowed, on_progress=update, on_scorer=keep
+            run,
+            store,
+            task,
+            part=part,
+            allow_modules=allowed,
+            on_progress=update,
+            on_scorer=None if wanted.out is None else keep,
         )
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from jaxtyping import Bool, Float32, Float64
 from numpy import ndarray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError, DataError
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
 from usermodel.heads.ctr import CtrConfig
@@ -24,24 +23,20 @@ from usermodel.metrics.classification import auc
 from usermodel.metrics.ctr import DEFINITIONS, measure, n_one_class
 from usermodel.metrics.estimate import WORDS
 from usermodel.sampling.protocol import Examples
-from usermodel.schema import CLICKED, EVENT_TYPE, VALUE, SplitName
+from usermodel.schema import CLICKED, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.ctr_labels import compare, event_flags, number_of, parse_label
 from usermodel.tasks.ctr_scorer import CtrScorer
+from usermodel.tasks.live_vectors import Learner, live_vectors
 from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
-from usermodel.tasks.row_training import fit_on, require_vectors
+from usermodel.tasks.row_training import fit_on, guesses, require_vectors
 from usermodel.tasks.rows import RandomParts, Rows, event_rows, impression_rows, label_rows
 from usermodel.training.epochs import EpochReport
 from usermodel.training.fit_rows import FitRowsConfig
 
 CARD: Final = TaskCard("ctr", "Will the user click what is shown?", "auc")
-_LABEL: Final = re.compile(r"(\w+)\s*(>=|=)\s*(.+)")
-_RELATIONS: Final[dict[str, Callable[[Any, float], ndarray]]] = {
-    ">=": operator.ge,
-    "=": operator.eq,
-    ">": operator.gt,
-}
 
 
 @dataclass(frozen=True)
@@ -61,6 +56,7 @@ class Ctr:
         max_history: Events before a row that heads which look at histories may read.
         calibration: Fitted on the validation part, of log-odds: ``none``, ``platt`` or ``isotonic``.
         train_share: Share of the training rows that are used, drawn with the seed of ``fit``; for curves over the number of labels.
+        fine_tune: Whether the encoder learns with the head, from the same rows and at the same rate.
         check_oracles: Refuse features that alone tell every answer of the training rows, `usermodel.tasks.oracles`.
     """
 
@@ -73,6 +69,7 @@ class Ctr:
     max_history: int = 20
     calibration: Literal["none", "platt", "isotonic"] = "none"
     train_share: float = 1.0
+    fine_tune: bool = False
     check_oracles: bool = True
     card: TaskCard = CARD
 
@@ -82,7 +79,7 @@ class Ctr:
             raise ConfigError(
                 "train_share", expected="above 0, at most 1", found=f"{self.train_share}", do=do
             )
-        told = self.label if self.label.strip() == CLICKED else _parsed(self.label)[0]
+        told = self.label if self.label.strip() == CLICKED else parse_label(self.label)[0]
         for name in self.features:
             if name.removeprefix("bucket(").removesuffix(")") == told:
                 do = "Leave it out: the answer would be read from itself."
@@ -99,14 +96,14 @@ class Ctr:
         """
         if self.label == CLICKED:
             return impression_rows(store, self.split, self.parts)
-        name, relation, text = _parsed(self.label)
+        name, relation, text = parse_label(self.label)
         if name == VALUE:
             rows, values = label_rows(store, self.split, self.parts)
-            return rows, _RELATIONS[relation](values, _number(name, text))
+            return rows, compare(values, relation, number_of(name, text))
         if self.parts:
             do = "Leave it out, or put the rows into a table of labels."
             raise ConfigError("parts", expected="rows of a table", found="events", do=do)
-        known, positive = _flags(store, name, relation, text)
+        known, positive = event_flags(store, name, relation, text)
         split = self.split if isinstance(self.split, Split) else store.split(self.split)
         rows = event_rows(store, split, known)
         return rows, positive[rows.place]
@@ -121,6 +118,7 @@ class Ctr:
         store: SequenceStore,
         *,
         part: SplitName = "test",
+        encoder: EncoderModule | None = None,
         on_epoch: Callable[[EpochReport], None] | None = None,
         on_scorer: Callable[[CtrScorer], None] | None = None,
     ) -> list[TaskResult]:
@@ -130,6 +128,7 @@ class Ctr:
             vectors: User vector of each row of `requests`; None for none.
             store: Holds the rows.
             part: Which rows are scored.
+            encoder: What made the vectors, for a task that fine-tunes; it is copied.
             on_epoch: Told after each epoch.
             on_scorer: Given the trained head.
 
@@ -145,13 +144,14 @@ class Ctr:
         rows, clicked = self.rows(store)
         scored = rows.of(part)
         _require_both(clicked[scored], f"{store.path}, {part} part")
-        scorer, batch, train = self._train(vectors, store, rows, clicked, on_epoch)
+        scorer, batch, train = self._train(vectors, store, rows, clicked, encoder, on_epoch)
         if on_scorer is not None:
             on_scorer(scorer)
         z = scorer.log_odds(batch, scored)
         probability = scorer.calibration.probability(z)
         card = self._card(vectors, int(clicked[train].sum()), len(train))
-        card = f"{card}; {scorer.n_parameters:,} parameters"
+        tuned = "; the encoder learned with the head" if self.fine_tune else ""
+        card = f"{card}{tuned}; {scorer.n_parameters:,} parameters"
         # Probabilities near 1 are equal in float64 where log-odds are not; steps of an isotonic calibration are meant.
         score = probability if self.calibration == "isotonic" else z
         return _results(probability, score, clicked[scored], rows.user[scored], card)
@@ -165,7 +165,7 @@ class Ctr:
     ) -> CtrScorer:
         """The trained head, for rows to come; arguments and errors as in `score`."""
         rows, clicked = self.rows(store)
-        return self._train(vectors, store, rows, clicked, on_epoch)[0]
+        return self._train(vectors, store, rows, clicked, None, on_epoch)[0]
 
     def _train(
         self,
@@ -173,6 +173,7 @@ class Ctr:
         store: SequenceStore,
         rows: Rows,
         clicked: Bool[ndarray, " rows"],
+        encoder: EncoderModule | None,
         on_epoch: Callable[[EpochReport], None] | None,
     ) -> tuple[CtrScorer, RowBatch, ndarray]:
         """The trained head, all rows as it reads them, and the positions of those that trained it."""
@@ -187,17 +188,21 @@ class Ctr:
             torch.manual_seed(self.fit.seed)
             model = self.model.build(features.shape)
         scorer = CtrScorer(self.model, model, features, Calibration(), self.label)
+        live = live_vectors(encoder, store, rows, features) if self.fine_tune else None
+        learner = Learner(model, batch, live)
         y = torch.from_numpy(clicked).float()
 
         def loss(at: torch.Tensor) -> torch.Tensor:
-            return binary_cross_entropy_with_logits(model(batch.take(at)), y[at])
+            return binary_cross_entropy_with_logits(model(learner.take(at)), y[at])
 
         def validate() -> float:
-            z = scorer.log_odds(batch, valid)
+            z = guesses(learner, lambda at: model(learner.take(at)), valid)
             return auc(np.column_stack([-z, z]), clicked[valid].astype(np.int64)).value
 
         both = len(valid) and 0 < clicked[valid].sum() < len(valid)
-        fit_on(model, loss, train, self.fit, validate=validate if both else None, on_epoch=on_epoch)
+        fit_on(learner, loss, train, self.fit, validate=validate if both else None, on_epoch=on_epoch)
+        if live is not None:
+            batch = features.batch(store, rows, live.vectors())
         if self.calibration != "none":
             _require_both(clicked[valid], "calibration: valid part")
             fitted = fit_calibration(self.calibration, scorer.log_odds(batch, valid), clicked[valid])
@@ -218,49 +223,6 @@ class Ctr:
             "" if self.calibration == "none" else f", calibrated: {self.calibration} on the valid part"
         )
         return f"label: {self.label}; {head} on {known}{calibrated}; {n:,} training rows, {clicks:,} of them positive"
-
-
-def _parsed(label: str) -> tuple[str, str, str]:
-    """Name, relation and text of a label."""
-    found = _LABEL.fullmatch(label.strip())
-    if label.strip() == VALUE:
-        return VALUE, ">", "0"
-    if found is None:
-        do = "Write clicked, value, rating>=4 or event_type=like."
-        raise ConfigError(
-            "label", expected="clicked, value, COLUMN>=NUMBER or COLUMN=VALUE", found=repr(label), do=do
-        )
-    name, relation, text = found.groups()
-    return name, relation, text
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ConfigError(
-            "label", expected=f"{name}>=NUMBER", found=repr(text), do="Write a number."
-        ) from None
-
-
-def _flags(
-    store: SequenceStore, name: str, relation: str, text: str
-) -> tuple[Bool[ndarray, " events"], Bool[ndarray, " events"]]:
-    """Events whose label is known, and those that are positive."""
-    values = np.asarray(store.feature(name))
-    if name == EVENT_TYPE or (name in store.context and values.dtype.kind != "f"):
-        names = store.categories(name).ids.cast(str).to_list()
-        if relation != "=" or text not in names:
-            do = "Name one of them."
-            raise ConfigError(
-                "label",
-                expected=f"{name}= one of {', '.join(names)}",
-                found=f"{name}{relation}{text}",
-                do=do,
-            )
-        return values > 0, values == names.index(text) + 1
-    known = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
-    return known, _RELATIONS[relation](values, _number(name, text)) & known
 
 
 def _require_both(clicked: Bool[ndarray, " rows"], where: str) -> None:

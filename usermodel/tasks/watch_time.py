@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
+from usermodel.encoders.protocol import EncoderModule
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
@@ -19,6 +20,7 @@ from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, x
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import DURATION, WATCH_TIME, SplitName
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.live_vectors import Learner, LiveVectors, live_vectors
 from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_features import RowFeatures
@@ -44,6 +46,7 @@ class WatchTime:
         split: What trains and what tests; a `Split`, or the configuration of one.
         features: What else is known of a row, see `usermodel.tasks.row_columns`; None means the user, the item, and the duration
             where the store has it.
+        fine_tune: Whether the encoder learns with the head, from the same rows and at the same rate.
         check_oracles: Refuse features that alone tell every answer of the training rows, `usermodel.tasks.oracles`.
     """
 
@@ -52,6 +55,7 @@ class WatchTime:
     target: Literal["seconds", "ratio"] = "seconds"
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
     features: tuple[str, ...] | None = None
+    fine_tune: bool = False
     check_oracles: bool = True
     card: TaskCard = CARD
 
@@ -77,6 +81,7 @@ class WatchTime:
         store: SequenceStore,
         *,
         part: SplitName = "test",
+        encoder: EncoderModule | None = None,
         on_epoch: Callable[[EpochReport], None] | None = None,
     ) -> list[TaskResult]:
         """Train, and one row per metric, with 95 % intervals over users; then MAE and XAUC by duration.
@@ -85,6 +90,7 @@ class WatchTime:
             vectors: User vector of each row of `requests`; None for none.
             store: Holds the events.
             part: Which rows are scored.
+            encoder: What made the vectors, for a task that fine-tunes; it is copied.
             on_epoch: Told after each epoch.
 
         Raises:
@@ -99,10 +105,14 @@ class WatchTime:
         batch = features.batch(store, rows, vectors)
         if self.check_oracles:
             refuse_oracles(features.shape, batch, rows.of("train"), label)
-        model = self._trained(features, batch, rows, (label, duration), on_epoch)
+        live = live_vectors(encoder, store, rows, features) if self.fine_tune else None
+        model = self._trained(features, batch, rows, (label, duration), live, on_epoch)
+        if live is not None:
+            batch = features.batch(store, rows, live.vectors())
         scored = rows.of(part)
         guess = _guesses(model, batch, duration, scored)
-        return _results(guess, label[scored], duration[scored], rows.user[scored], self._card(vectors, names))
+        card = self._card(vectors, names) + ("" if live is None else "; the encoder learned with the head")
+        return _results(guess, label[scored], duration[scored], rows.user[scored], card)
 
     def labels(
         self, store: SequenceStore, rows: Rows
@@ -120,6 +130,7 @@ class WatchTime:
         batch: RowBatch,
         rows: Rows,
         answers: tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]],
+        live: LiveVectors | None,
         on_epoch: Callable[[EpochReport], None] | None,
     ) -> WatchTimeModel:
         label, duration = answers
@@ -128,16 +139,18 @@ class WatchTime:
             torch.manual_seed(self.fit.seed)
             model = self.model.fit(features.shape, label[train], duration[train])
         y, d = (torch.from_numpy(one).float() for one in answers)
+        learner = Learner(model, batch, live)
 
         def loss(at: torch.Tensor) -> torch.Tensor:
-            return model.loss(batch.take(at), y[at], d[at])
+            return model.loss(learner.take(at), y[at], d[at])
 
         def validate() -> float:
-            return xauc(_guesses(model, batch, duration, valid), label[valid]).value
+            guess = guesses(learner, lambda at: model(learner.take(at), d[at]), valid)
+            return xauc(guess, label[valid]).value
 
         # Equal labels cannot be ordered: then nothing says which epoch is best.
         tells = len(np.unique(label[valid])) > 1
-        fit_on(model, loss, train, self.fit, validate=validate if tells else None, on_epoch=on_epoch)
+        fit_on(learner, loss, train, self.fit, validate=validate if tells else None, on_epoch=on_epoch)
         return model
 
     def _names(self, store: SequenceStore) -> tuple[str, ...]:
