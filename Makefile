@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-family \
   proof-intents-ablations proof-user-attribute proof-which-negatives \
   proof-log-q proof-denoised proof-gowalla proof-item-self-supervision \
-  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time proof-ctr \
+  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time proof-ctr proof-attribute-curves \
   bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
   bench-objectives bench-ctr bench-negatives bench-propagation gpu-proof
 .PHONY: demo test check format proof-demo readme peers clean help $(LONG)
@@ -143,6 +143,11 @@ proof-metric-learning: $(VENV)/.installed
 # Articles that nobody has taken yet, recommended by their tags; 15 minutes. A stopped command goes on.
 proof-new-items: $(VENV)/.installed
 	$(BIN)/python benchmarks/quality/new_items.py --out benchmarks/results/new_items.json
+
+# Attributes by the number of labelled users, beside statistics and bags of items; 20 minutes. A stopped command goes on.
+proof-attribute-curves: $(VENV)/.installed
+	for data in movielens-1m movielens-100k tenrec kuairand simulator; do \
+	  $(BIN)/python benchmarks/quality/attribute_curves.py --data $$data --out benchmarks/results/attribute_curves_$$data.json || exit 1; done
 
 # All watch-time heads with user vectors and without; hours. A stopped command goes on.
 proof-watch-time: $(VENV)/.installed

@@ -14,6 +14,7 @@ from usermodel.config import Config, validate
 from usermodel.errors import ConfigError, OutputExistsError
 from usermodel.events.parquet import read_parquet
 from usermodel.events.simulate import KIND, SimulateConfig, simulate
+from usermodel.events.simulate_users import DEVICES, REGIONS
 
 TINY: dict[str, Any] = {"n_users": 40, "n_items": 80, "n_events": 500, "n_intents": 4, "user_intents": 2}
 
@@ -283,6 +284,25 @@ def test_attributes_depend_on_intents_and_on_nothing_else(logs: Logs, tmp_path: 
     free = load(simulate(config, tmp_path / "free"))
     for name, values in attributes(free).items():
         assert probe(np.array(free.truth_users["preferences"].to_list()), values) < 0.05, name
+
+
+def test_laws_are_what_attributes_were_drawn_from(logs: Logs) -> None:
+    """In ten parts by probability, values happen as often as the law says; the age score orders the bands."""
+    for name, values in (("device", DEVICES), ("region", REGIONS)):
+        law = np.array(logs.truth_users[f"p_{name}"].to_list())
+        assert np.allclose(law.sum(1), 1)
+        happened = logs.users[name].to_numpy()[:, None] == np.array(values)
+        order = np.argsort(law.ravel())
+        for part in np.array_split(order, 10):
+            p = law.ravel()[part]
+            off = happened.ravel()[part].mean() - p.mean()
+            assert abs(off) < 4 * np.sqrt((p * (1 - p)).sum()) / len(part)
+    means = (
+        logs.users.with_columns(score=logs.truth_users["age_score"])
+        .group_by("age_band")
+        .agg(pl.col("score").mean())
+    )
+    assert means.sort("age_band")["score"].is_sorted()
 
 
 def ndcg(scores: np.ndarray, seen: np.ndarray, target: np.ndarray) -> float:

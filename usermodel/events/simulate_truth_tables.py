@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float64
+from numpy import ndarray
 
 from usermodel.events import simulate_time
 from usermodel.events.simulate_config import SimulateConfig
@@ -24,18 +26,23 @@ _CATEGORIES = (
 
 
 def users_truth(users: Users, user_ids: pa.LargeStringArray) -> pa.Table:
-    """What users hold and prefer."""
+    """What users hold and prefer, and the laws of what is visible of them."""
     preferences, held = users.preferences, users.held
     return pa.table(
         {
             USER: user_ids,
             "intent": preferences.argmax(1),
             "held": pa.FixedSizeListArray.from_arrays(pa.array(held.ravel()), held.shape[1]),
-            "preferences": pa.FixedSizeListArray.from_arrays(
-                pa.array(preferences.ravel()), preferences.shape[1]
-            ),
+            "preferences": _rows(preferences),
+            "p_device": _rows(users.device_law),
+            "p_region": _rows(users.region_law),
+            "age_score": users.age_score,
         }
     )
+
+
+def _rows(values: Float64[ndarray, "rows columns"]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def impressions_truth(rows: Rows, world: World) -> pa.Table:

@@ -26,6 +26,9 @@ class Users:
         held: The intents that the user holds, in ascending order.
         following: The next held intent after each intent in the order of the ring, by user; the intent itself where it
             is the only one held.
+        device_law: Probabilities that the device was drawn from: the best prediction there is.
+        region_law: The same of the region.
+        age_score: Expected place of the age band, before chance: the best order of users there is.
         n_events: History lengths.
     """
 
@@ -35,6 +38,9 @@ class Users:
     device: Int64[ndarray, " users"]
     region: Int64[ndarray, " users"]
     age_band: Int64[ndarray, " users"]
+    device_law: Float64[ndarray, "users devices"]
+    region_law: Float64[ndarray, "users regions"]
+    age_score: Float64[ndarray, " users"]
     n_events: Int64[ndarray, " users"]
 
 
@@ -48,13 +54,19 @@ def make_users(config: SimulateConfig) -> Users:
     preferences = np.full((n, k), _UNHELD_SHARE / k)
     shares = weights / weights.sum(1, keepdims=True)
     np.put_along_axis(preferences, held, (1.0 - _UNHELD_SHARE) * shares + _UNHELD_SHARE / k, axis=1)
+    device, device_law = _categorical(preferences, len(DEVICES), config.attribute_strength, rng)
+    region, region_law = _categorical(preferences, len(REGIONS), config.attribute_strength, rng)
+    age_band, age_score = _ordinal(preferences, config.attribute_strength, rng)
     return Users(
         preferences=preferences,
         held=held,
         following=_following(held, k),
-        device=_categorical(preferences, len(DEVICES), config.attribute_strength, rng),
-        region=_categorical(preferences, len(REGIONS), config.attribute_strength, rng),
-        age_band=_ordinal(preferences, config.attribute_strength, rng),
+        device=device,
+        region=region,
+        age_band=age_band,
+        device_law=device_law,
+        region_law=region_law,
+        age_score=age_score,
         n_events=_lengths(config, rng),
     )
 
@@ -69,21 +81,24 @@ def _following(held: Int64[ndarray, "users held"], n_intents: int) -> UInt8[ndar
 
 def _categorical(
     preferences: ndarray, n_values: int, strength: float, rng: np.random.Generator
-) -> Int64[ndarray, " users"]:
-    """Each intent has its own distribution over the values; a user mixes those of the intents held."""
+) -> tuple[Int64[ndarray, " users"], Float64[ndarray, "users values"]]:
+    """Each intent has its own distribution over the values; a user mixes those of the intents held. Values, and their laws."""
     odds = np.exp(2.0 * strength * rng.standard_normal((preferences.shape[1], n_values)))
     by_intent = np.round(odds / odds.sum(1, keepdims=True), 12)
     cumulative = np.cumsum(np.einsum("uk,kv->uv", preferences, by_intent), axis=1)
     draws = rng.random(len(preferences)) * cumulative[:, -1]
-    return np.asarray((draws[:, None] >= cumulative[:, :-1]).sum(1))
+    law = np.diff(cumulative, axis=1, prepend=0.0) / cumulative[:, -1:]
+    return np.asarray((draws[:, None] >= cumulative[:, :-1]).sum(1)), law
 
 
-def _ordinal(preferences: ndarray, strength: float, rng: np.random.Generator) -> Int64[ndarray, " users"]:
-    """Bands of equal size of a noisy score, to which every intent adds its own amount."""
-    score = np.einsum("uk,k->u", preferences, 2.0 * strength * rng.standard_normal(preferences.shape[1]))
-    score = score + 0.5 * rng.standard_normal(len(preferences))
+def _ordinal(
+    preferences: ndarray, strength: float, rng: np.random.Generator
+) -> tuple[Int64[ndarray, " users"], Float64[ndarray, " users"]]:
+    """Bands of equal size of a noisy score, to which every intent adds its own amount; and the score without noise."""
+    known = np.einsum("uk,k->u", preferences, 2.0 * strength * rng.standard_normal(preferences.shape[1]))
+    score = known + 0.5 * rng.standard_normal(len(preferences))
     place = np.argsort(np.argsort(score, kind="stable"), kind="stable")
-    return place * N_AGE_BANDS // len(preferences)
+    return place * N_AGE_BANDS // len(preferences), known
 
 
 def _lengths(config: SimulateConfig, rng: np.random.Generator) -> Int64[ndarray, " users"]:
