@@ -324,6 +324,14 @@ SAMPLES = {
             AVAZU_ROW.format(id=n, click=0, hour="14102101", ip=f"ip{n}", ad="1") for n in range(2, 20)
         ),
     },
+    "cikm16": {
+        "train-item-views.csv": "sessionId;userId;itemId;timeframe;eventdate\n"
+        "1;NA;81766;526309;2016-05-09\n1;NA;31331;1031018;2016-05-09\n1;NA;0032118;243569;2016-05-09\n"
+        + "".join(
+            f"{n};{n};{n};{1000 * n};2016-05-10\n{n};NA;7;{1000 * n + 2500};2016-05-10\n"
+            for n in range(2, 12)
+        ),
+    },
     "frappe": {
         "frappe.csv": "user\titem\tcnt\tdaytime\tweekday\tisweekend\thomework\tcost\tweather\tcountry\tcity\n"
         "0\t0\t1\tmorning\tsunday\tweekend\tunknown\tfree\tsunny\tUnited States\t0\n"

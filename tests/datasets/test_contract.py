@@ -22,7 +22,7 @@ every_set = pytest.mark.parametrize("name", NAMES)
 def test_the_sets_that_were_promised_are_there():
     promised = """movielens-100k movielens-1m movielens-20m movielens-25m amazon-beauty amazon-sports amazon-toys
     amazon-games amazon-2023 yelp steam lastfm gowalla tenrec kuairec kuairand-pure kuairand-1k kuairand-27k mind-small
-    mind-large taobao-user-behavior tencent-ttl criteo avazu frappe movielens-tag coat yahoo-r3 citeulike-a"""
+    mind-large taobao-user-behavior tencent-ttl criteo avazu frappe movielens-tag coat yahoo-r3 citeulike-a cikm16"""
     assert set(promised.split()) <= set(NAMES)
 
 

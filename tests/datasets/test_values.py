@@ -352,6 +352,21 @@ def test_avazu_as_it_comes_from_the_owner(read, samples):
     assert prepared.checks["events"][1] == 20
 
 
+def test_cikm16(read):
+    prepared = read("cikm16")
+    day = 1462752000 * S
+    assert rows(prepared, 4, "watch_time_ms") == [
+        ("1", "0032118", day + 243_569_000, 282_740),
+        ("1", "81766", day + 526_309_000, 504_709),
+        ("1", "31331", day + 1_031_018_000, None),
+        ("10", "10", day + 86_400 * S + 10_000_000, 2_500),
+    ]
+    assert prepared.tables.labels.head(2).rows() == [
+        ("1", day + 1_031_018_000, 787.449),
+        ("10", day + 86_400 * S + 12_500_000, 2.5),
+    ]
+
+
 def test_frappe(read):
     prepared = read("frappe")
     assert rows(prepared, 2, "rating") == [("0", "0", 0, 1.0), ("0", "7", 1, 1210.0)]
