@@ -48,6 +48,72 @@ def _ablations(name: str) -> str:
     return "\n".join([head, "|---" * (len(scores) + 1) + "|", *rows])
 
 
+def ctr_heads() -> str:
+    """All heads on all their labels, without vectors."""
+    return _ctr(
+        "head",
+        lambda one: [name for name in one["scores"] if not any(mark in name for mark in (",", "%"))],
+        {"auc": "auc", "gauc": "gauc", "logloss": "logloss"},
+    )
+
+
+def ctr_vectors() -> str:
+    """AUC with vectors, and how far it is above the same without, by share of the labels."""
+    rows = []
+    for one in _ctr_results():
+        for name, row in one["scores"].items():
+            if name.endswith(", with vectors"):
+                gain = _mean(row["auc"].get("minus itself without vectors"), 4, sign="+")
+                title = name.removesuffix(", with vectors")
+                rows.append(f"| {one['data']} | {title} | {_mean(row['auc'], 4)} | {gain} |")
+    head = "| data | head, labels | auc with vectors | minus without |"
+    return "\n".join([head, "|---" * 4 + "|", *rows])
+
+
+def ctr_tables() -> str:
+    """DeepFM with hashed tables of several sizes."""
+    rows = []
+    for one in _ctr_results():
+        size = {run["variant"]: run["bytes"] for run in one["cells"]}
+        for name, row in one["scores"].items():
+            if name == "deepfm" or "hashed" in name:
+                minus = _mean(row["auc"].get("minus the full table"), 4, sign="+")
+                title = name.replace("deepfm, ", "")
+                rows.append(
+                    f"| {one['data']} | {title} | {size[name] / 1e6:.2f} MB | {_mean(row['auc'], 4)} | {minus} |"
+                )
+    head = "| data | table of `deepfm` | weights in all | auc | minus the full table |"
+    return "\n".join([head, "|---" * 5 + "|", *rows])
+
+
+def ctr_speed() -> str:
+    """DeepFM beside FuxiCTR."""
+    one = _read("ctr-deepfm-fuxictr")
+    rows = [
+        f"| {title} | {one[f'{side}_rows_per_second']:,.0f} | "
+        f"{sum(one[f'{side}_test_auc']) / len(one[f'{side}_test_auc']):.4f} | {one[f'{side}_peak_mb']:,.0f} |"
+        for title, side in (("ours", "ours"), ("FuxiCTR 2.3.10", "peer"))
+    ]
+    head = f"| {one['hardware']} | rows a second | test auc, mean of {len(one['ours_test_auc'])} seeds | peak MB |"
+    return "\n".join([head, "|---" * 4 + "|", *rows])
+
+
+def _ctr(title: str, names: Callable[[dict[str, Any]], list[str]], metrics: dict[str, str]) -> str:
+    rows = [
+        f"| {one['data']} | {name} | "
+        + " | ".join(_mean(one["scores"][name][metric], 4) for metric in metrics)
+        + " |"
+        for one in _ctr_results()
+        for name in names(one)
+    ]
+    head = f"| data | {title} | {' | '.join(metrics.values())} |"
+    return "\n".join([head, "|---" * (len(metrics) + 2) + "|", *rows])
+
+
+def _ctr_results() -> list[dict[str, Any]]:
+    return [_read(path.stem) for path in sorted(RESULTS.glob("ctr_*.json"))]
+
+
 def _minus(scores: dict[str, Any], name: str) -> str:
     return _mean(scores.get(name, {}).get("adaptssr minus this"), 3, sign="+")
 
@@ -70,5 +136,11 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/decisions/0011-adaptssr-on-frozen-vectors.md": {
         "adaptssr minus others": adaptssr_minus_others,
         "ablations": adaptssr_ablations,
+    },
+    "docs/howto/ctr.md": {
+        "heads": ctr_heads,
+        "vectors": ctr_vectors,
+        "tables": ctr_tables,
+        "speed": ctr_speed,
     },
 }

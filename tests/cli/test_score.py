@@ -13,6 +13,7 @@ def road(tmp_path_factory):
     folder = tmp_path_factory.mktemp("score")
     usermodel("simulate", "-o", "logs", "--users", "120", "--items", "60", "--events", "1200", cwd=folder)
     options = ["--event-type", "event_type", "--impressions", "logs/impressions.parquet"]
+    options += ["--watch-time", "watch_time_ms", "--duration", "duration_ms"]
     usermodel("ingest", "logs/events.parquet", "-o", "store", *options, cwd=folder)
     small = ["encoder.dim=8", "encoder.hidden=16", "training.max_epochs=1", "data.split.kind=global-time"]
     sets = [word for one in small for word in ("--set", one)]
@@ -42,6 +43,24 @@ def test_every_row_comes_back_with_a_probability(road):
     assert np.allclose(printed["probability"], found["probability"], atol=1e-9)
     from_csv = pl.read_csv(score(road, "--format", "csv", rows="rows.csv")[0].encode())
     assert np.allclose(from_csv["probability"], found["probability"], atol=1e-9)
+
+
+def test_a_head_of_watch_time_says_seconds(road):
+    options = [
+        "--head",
+        "d2q",
+        "--set",
+        "model.head.groups=4",
+        "--set",
+        "fit.epochs=1",
+        "--save-head",
+        "watch",
+    ]
+    usermodel("evaluate", "run", "store", "--task", "watch-time", *options, cwd=road)
+    score(road, "-o", "watched.csv", head="watch")
+    found = pl.read_csv(road / "watched.csv")
+    assert found["watch_time_s"].is_between(0, 10_000).all()
+    assert found.height == 40
 
 
 def test_an_older_head_stays_unless_it_may_go(road):

@@ -7,16 +7,19 @@ import polars as pl
 import pytest
 import torch
 
-from usermodel.errors import DataError, NumericError
+from usermodel.errors import DataError, MismatchError, NumericError
 from usermodel.events.readers import read_events
 from usermodel.events.splits import PARTS, GlobalTimeConfig, LeaveLastOutConfig
+from usermodel.heads.catalog import heads_of
 from usermodel.heads.d2q import D2qConfig
+from usermodel.heads.watch_time import WatchTimeConfig
 from usermodel.heads.watch_time_model import CMixupConfig, WatchTimeModelConfig
 from usermodel.store.build import build_store
-from usermodel.tasks.row_columns import OUTCOMES
+from usermodel.tasks.row_columns import OUTCOMES, durations
 from usermodel.tasks.row_features import RowFeatures
-from usermodel.tasks.rows import event_rows
+from usermodel.tasks.rows import event_rows, new_rows
 from usermodel.tasks.watch_time import WatchTime
+from usermodel.tasks.watch_time_scorer import WatchTimeScorer
 from usermodel.training.fit_rows import FitRowsConfig
 
 N_USERS, EACH, SECOND = 60, 30, 1_000_000
@@ -271,3 +274,58 @@ def test_validation_that_cannot_tell_epochs_apart_does_not_choose(tmp_path):
 def test_mixing_rows_is_named(store):
     task = WatchTime(model=WatchTimeModelConfig(mixup=CMixupConfig()), fit=FitRowsConfig(epochs=1))
     assert "C-Mixup (sigma" in task.score(None, store)[0].definition
+
+
+SMALL_HEADS = {
+    "GenerativeRegressionConfig": {"dim": 16, "heads": 2, "layers": 1, "hidden": 16},
+    "D2qConfig": {"groups": 5},
+    "CreadConfig": {"bins": 8},
+}
+
+
+@pytest.mark.parametrize("kind", heads_of(WatchTimeConfig).values(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("target", ["seconds", "ratio"])
+def test_a_trained_head_guesses_other_rows_after_it_was_saved(store, tmp_path, kind, target):
+    head = kind(**SMALL_HEADS.get(kind.__name__, {}))
+    model = WatchTimeModelConfig(head=head, dim=4, hidden=(8,))
+    task = WatchTime(
+        model=model, fit=FitRowsConfig(epochs=1), target=target, features=("user_id", "item_id", "duration")
+    )
+    rows = task.rows(store)
+    vectors = np.random.default_rng(0).normal(3, 2, (len(rows), 6)).astype(np.float32)
+    kept = []
+    found = {one.metric: one.value for one in task.score(vectors, store, on_scorer=kept.append) if not one.by}
+    kept[0].save(tmp_path / "head")
+    again = WatchTimeScorer.load(tmp_path / "head")
+    wanted = kept[0].predict(store, rows, vectors)
+    assert np.array_equal(again.predict(store, rows, vectors), wanted)
+    assert again.column == {"seconds": "watch_time_s", "ratio": "watch_ratio"}[target]
+    label, _ = task.labels(store, rows)
+    test = rows.of("test")
+    assert np.abs(wanted - label)[test].mean() == pytest.approx(found["mae"])
+    some = np.random.default_rng(1).permutation(len(rows))[:50]
+    frame = pl.DataFrame(
+        {
+            "user_id": store.users.decode(rows.user[some] + 1),
+            "item_id": store.vocabulary.decode(rows.item[some]),
+            "timestamp": rows.time[some],
+            "duration_ms": np.asarray(store.feature("duration_ms"))[rows.place[some]],
+        }
+    )
+    fresh = again.predict(store, new_rows(store, frame), vectors[some])
+    assert np.allclose(fresh, wanted[some], rtol=1e-4, atol=1e-5)
+    with pytest.raises(MismatchError, match="vectors of width 6"):
+        again.predict(store, rows)
+
+
+def test_durations_of_new_rows_are_their_own_or_those_of_the_item_before(store):
+    last = int(np.asarray(store.times).max())
+    frame = pl.DataFrame(
+        {"user_id": ["u1", "u1"], "item_id": ["i3", "never"], "timestamp": [last + SECOND, last + SECOND]}
+    )
+    of_item = np.flatnonzero(np.asarray(store.items) == store.vocabulary.encode(pl.Series(["i3"]))[0])
+    latest = of_item[np.argmax(np.asarray(store.times)[of_item])]
+    wanted = [store.feature("duration_ms")[latest] / 1000, 0]
+    assert durations(store, new_rows(store, frame)).tolist() == wanted
+    own = frame.with_columns(duration_ms=pl.Series([7000, None], dtype=pl.Int64))
+    assert durations(store, new_rows(store, own)).tolist() == [7, 0]

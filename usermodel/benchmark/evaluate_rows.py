@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float32
 from numpy import ndarray
 
+from usermodel import manifest
 from usermodel.benchmark.evaluate import require_untrained_targets
 from usermodel.embeddings.user_encoder import UserEncoder
 from usermodel.encoders.encode import encode
@@ -26,11 +28,12 @@ from usermodel.tasks.ctr_scorer import CtrScorer
 from usermodel.tasks.protocol import TaskResult
 from usermodel.tasks.rows import new_rows
 from usermodel.tasks.watch_time import WatchTime
+from usermodel.tasks.watch_time_scorer import KIND as WATCH_TIME_HEAD
+from usermodel.tasks.watch_time_scorer import WatchTimeScorer
 from usermodel.training.epochs import EpochReport
 from usermodel.training.run import Run
 
-#: The column that scored rows have more.
-PROBABILITY: Final = "probability"
+Scorer = CtrScorer | WatchTimeScorer
 
 
 def evaluate_rows(
@@ -42,7 +45,7 @@ def evaluate_rows(
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
-    on_scorer: Callable[[CtrScorer], None] | None = None,
+    on_scorer: Callable[[Scorer], None] | None = None,
 ) -> list[TaskResult]:
     """Train the head of a task with the user's vector before each row, and score it.
 
@@ -54,7 +57,7 @@ def evaluate_rows(
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_progress: Called with (histories encoded, histories in all).
         on_epoch: Told after each epoch of the head.
-        on_scorer: Given the trained head of a `Ctr` task, to be saved; not of one that fine-tunes, whose encoder no run has.
+        on_scorer: Given the trained head, to be saved; not of a task that fine-tunes, whose encoder no run has.
 
     Raises:
         ConfigError: ``on_scorer`` for a task that fine-tunes.
@@ -74,10 +77,8 @@ def evaluate_rows(
     module = encoder.module
     requests = task.requests(store, module.max_history, module.n_items)
     vectors = _encoded(encoder, store, requests, on_progress)
-    if isinstance(task, WatchTime):
-        return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch)
 
-    def keep(scorer: CtrScorer) -> None:
+    def keep(scorer: Scorer) -> None:
         if on_scorer is not None:
             on_scorer(replace(scorer, encoder=encoder.content_hash))
 
@@ -87,13 +88,13 @@ def evaluate_rows(
 def score_rows(
     run: Run | str | os.PathLike[str],
     store: SequenceStore | str | os.PathLike[str],
-    scorer: CtrScorer,
+    scorer: Scorer,
     rows: Any,
     *,
     allow_modules: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> pl.DataFrame:
-    """Probabilities of clicks for rows to come, from what their users did strictly before.
+    """What a head says of rows to come, from what their users did strictly before.
 
     Args:
         run: The run whose vectors the head was trained with.
@@ -104,16 +105,16 @@ def score_rows(
         on_progress: Called with (histories encoded, histories in all).
 
     Returns:
-        The rows as they are, with a column ``probability`` more.
+        The rows as they are, with a column more: ``probability``, ``watch_time_s`` or ``watch_ratio``.
 
     Raises:
         MismatchError: Another run than the head's, or a store of other items than the run's.
-        DataError: A column that is missing, users that the store does not have, or rows with a ``probability`` already.
+        DataError: A column that is missing, users that the store does not have, or rows that have that column already.
     """
     given = read_frame(rows, scorer.features.text)
-    if PROBABILITY in given.columns:
+    if scorer.column in given.columns:
         do = "Rename or drop it."
-        raise DataError("rows", expected=f"no column {PROBABILITY!r}", found="one", do=do)
+        raise DataError("rows", expected=f"no column {scorer.column!r}", found="one", do=do)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     if scorer.encoder != encoder.content_hash:
@@ -124,7 +125,19 @@ def score_rows(
     asked = new_rows(store, given)
     module = encoder.module
     vectors = _encoded(encoder, store, asked.examples(store, module.max_history, module.n_items), on_progress)
-    return given.with_columns(pl.Series(PROBABILITY, scorer.probability(store, asked, vectors)))
+    return given.with_columns(pl.Series(scorer.column, scorer.predict(store, asked, vectors)))
+
+
+def load_scorer(path: str | os.PathLike[str], *, allow_modules: Sequence[str] = ()) -> Scorer:
+    """A saved head, whatever it predicts.
+
+    Raises:
+        MissingError: None there.
+        IntegrityError: Damaged files, or a folder of another kind.
+    """
+    kind = manifest.read(Path(path)).kind
+    loader = WatchTimeScorer if kind == WATCH_TIME_HEAD else CtrScorer
+    return loader.load(path, allow_modules=allow_modules)
 
 
 def _require_split(run: Run, task: WatchTime | Ctr) -> None:

@@ -25,7 +25,7 @@ OF_ROWS: Final = {
     "--target": ("watch-time",),
     "--calibration": ("ctr",),
     "--set": ROWS,
-    "--save-head": ("ctr",),
+    "--save-head": ROWS,
     "--fine-tune": ROWS,
 }
 
@@ -93,7 +93,9 @@ def evaluate(
     ] = None,
     save_head: Annotated[
         Path | None,
-        typer.Option(help="ctr: also write the trained head to this folder; usermodel score takes it."),
+        typer.Option(
+            help="ctr, watch-time: also write the trained head to this folder; usermodel score takes it."
+        ),
     ] = None,
     fine_tune: Annotated[
         bool,

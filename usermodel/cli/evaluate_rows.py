@@ -12,6 +12,7 @@ from usermodel.cli import common
 from usermodel.cli.results import print_results
 
 if TYPE_CHECKING:
+    from usermodel.benchmark.evaluate_rows import Scorer
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.tasks.ctr import Ctr
     from usermodel.tasks.protocol import TaskResult
@@ -44,12 +45,14 @@ def score_rows(
     """
     from usermodel.benchmark.evaluate_rows import evaluate_rows
     from usermodel.manifest import refuse_existing
-    from usermodel.tasks.ctr_scorer import KIND, CtrScorer
+    from usermodel.tasks.ctr_scorer import KIND as CTR_HEAD
+    from usermodel.tasks.watch_time_scorer import KIND as WATCH_TIME_HEAD
 
     if wanted.out is not None:
-        refuse_existing(wanted.out[0], KIND, wanted.out[1])
+        kind = CTR_HEAD if wanted.task == "ctr" else WATCH_TIME_HEAD
+        refuse_existing(wanted.out[0], kind, wanted.out[1])
 
-    def keep(scorer: CtrScorer) -> None:
+    def keep(scorer: Scorer) -> None:
         if wanted.out is not None:
             scorer.save(wanted.out[0], overwrite=wanted.out[1])
             common.say(f"wrote {wanted.out[0]}")

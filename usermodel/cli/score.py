@@ -26,16 +26,15 @@ def score(
     allow_module: common.AllowModule = None,
     overwrite: common.Overwrite = False,
 ) -> None:
-    """Probabilities of clicks for rows to come: each row as it is, with a column more."""
-    from usermodel.benchmark.evaluate_rows import score_rows
+    """What a saved head says of rows to come, clicks or watch time: each row as it is, with a column more."""
+    from usermodel.benchmark.evaluate_rows import load_scorer, score_rows
     from usermodel.cli.rows import put
     from usermodel.store.sequence_store import SequenceStore
-    from usermodel.tasks.ctr_scorer import CtrScorer
 
     allowed = allow_module or ()
-    scorer = CtrScorer.load(head, allow_modules=allowed)
+    scorer = load_scorer(head, allow_modules=allowed)
     with common.progress("encoding", "histories") as update:
         found = score_rows(
             run, SequenceStore.open(store), scorer, rows, allow_modules=allowed, on_progress=update
         )
-    put(found, f"Probability of {scorer.label}", out, format, overwrite=overwrite, kind="scores")
+    put(found, f"{scorer.column}: {scorer.label}", out, format, overwrite=overwrite, kind="scores")

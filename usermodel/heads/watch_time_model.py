@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jaxtyping import Float, Float64
 from numpy import ndarray
 from pydantic import Field, SerializeAsAny
@@ -53,6 +55,10 @@ class WatchTimeModelConfig(Config):
             DataError: See `WatchTimeConfig.fit`.
         """
         return WatchTimeModel(self, shape, self.head.fit(self._head_dim(shape), label, duration))
+
+    def build(self, shape: RowShape, statistics: Mapping[str, Tensor]) -> WatchTimeModel:
+        """A model with new weights, whose head knows saved statistics of labels."""
+        return WatchTimeModel(self, shape, self.head.build(self._head_dim(shape), statistics))
 
     def _head_dim(self, shape: RowShape) -> int:
         return self.hidden[-1] if self.hidden else shape.n_fields(self.dim) * self.dim

@@ -41,6 +41,7 @@ from usermodel.tasks.rows import Rows, own_columns
 OUTCOMES: Final = (EVENT_TYPE, WATCH_TIME, RATING, LABEL, CLICKED, VALUE)
 _HOUR: Final = 3_600_000_000
 _DAYS: Final = 7
+_MS: Final = 1000.0
 #: 1970-01-01 was a Thursday, weekday 3 counted from Monday.
 _FIRST_WEEKDAY: Final = 3
 _TABLES: Final = {"items": ITEM_INDEX, "users": USER_ROW}
@@ -132,10 +133,25 @@ def _coded(values: pl.Series, known: ndarray) -> Categories:
 
 
 def _duration(store: SequenceStore, rows: Rows) -> Float64[ndarray, " rows"]:
-    """The logarithm of each row's own duration, or for rows that are no events of that in the item's last event before."""
-    known = np.asarray(store.feature(DURATION)).astype(np.float64)
-    known = known[rows.place] if rows.table is None else _last_before(store, rows, known)
-    found: ndarray = np.log(np.where(known > 0, known, np.nan))
+    """The logarithm of each row's duration in milliseconds; unknown where `durations` is 0."""
+    if rows.table is None or DURATION not in rows.table.columns:
+        # Says that the store has none, where it has none.
+        store.feature(DURATION)
+    known = durations(store, rows)
+    found: ndarray = np.log(np.where(known > 0, known * _MS, np.nan))
+    return found
+
+
+def durations(store: SequenceStore, rows: Rows) -> Float64[ndarray, " rows"]:
+    """Seconds: each row's own, or for rows that are no events and have none that of the item's last event before; 0 where unknown."""
+    known: ndarray = np.zeros(len(rows))
+    if rows.table is not None and DURATION in rows.table.columns:
+        own = rows.table[DURATION].cast(pl.Float64, strict=False).fill_null(0.0)
+        known = np.nan_to_num(own.to_numpy()[rows.place])
+    elif DURATION in store.features:
+        of_events = np.asarray(store.feature(DURATION)).astype(np.float64)
+        known = of_events[rows.place] if rows.table is None else _last_before(store, rows, of_events)
+    found: ndarray = np.maximum(known, 0.0) / _MS
     return found
 
 

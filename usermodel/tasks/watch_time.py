@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from usermodel.encoders.protocol import EncoderModule
@@ -23,9 +23,11 @@ from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.live_vectors import Learner, LiveVectors, live_vectors
 from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
+from usermodel.tasks.row_columns import durations
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, guesses, require_vectors
 from usermodel.tasks.rows import Rows, event_rows
+from usermodel.tasks.watch_time_scorer import WatchTimeScorer
 from usermodel.training.epochs import EpochReport
 from usermodel.training.fit_rows import FitRowsConfig
 
@@ -83,6 +85,7 @@ class WatchTime:
         part: SplitName = "test",
         encoder: EncoderModule | None = None,
         on_epoch: Callable[[EpochReport], None] | None = None,
+        on_scorer: Callable[[WatchTimeScorer], None] | None = None,
     ) -> list[TaskResult]:
         """Train, and one row per metric, with 95 % intervals over users; then MAE and XAUC by duration.
 
@@ -92,6 +95,7 @@ class WatchTime:
             part: Which rows are scored.
             encoder: What made the vectors, for a task that fine-tunes; it is copied.
             on_epoch: Told after each epoch.
+            on_scorer: Given the trained head.
 
         Raises:
             DataError: Another number of vectors than rows; see `rows`.
@@ -109,8 +113,11 @@ class WatchTime:
         model = self._trained(features, batch, rows, (label, duration), live, on_epoch)
         if live is not None:
             batch = features.batch(store, rows, live.vectors())
+        scorer = WatchTimeScorer(self.model, model, features, self.target)
+        if on_scorer is not None:
+            on_scorer(scorer)
         scored = rows.of(part)
-        guess = _guesses(model, batch, duration, scored)
+        guess = scorer.guess(batch, duration, scored)
         card = self._card(vectors, names) + ("" if live is None else "; the encoder learned with the head")
         return _results(guess, label[scored], duration[scored], rows.user[scored], card)
 
@@ -119,9 +126,7 @@ class WatchTime:
     ) -> tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]]:
         """What is guessed, and the duration in seconds, 0 where unknown."""
         seconds = np.asarray(store.feature(WATCH_TIME))[rows.place] / _MS
-        duration = np.zeros(len(rows))
-        if DURATION in store.features:
-            duration = np.maximum(np.asarray(store.feature(DURATION))[rows.place], 0) / _MS
+        duration = durations(store, rows)
         return (seconds / duration if self.target == "ratio" else seconds), duration
 
     def _trained(
@@ -165,13 +170,6 @@ class WatchTime:
         mixup = self.model.mixup
         mixed = "" if mixup is None else f", C-Mixup (sigma {mixup.sigma:g}, alpha {mixup.alpha:g})"
         return f"{what}; {type(self.model.head).__name__.removesuffix('Config')} on {known}{mixed}"
-
-
-def _guesses(
-    model: WatchTimeModel, batch: RowBatch, duration: Float64[ndarray, " rows"], at: Int64[ndarray, " at"]
-) -> Float64[ndarray, " at"]:
-    of = torch.from_numpy(duration).float()
-    return guesses(model, lambda rows: model(batch.take(rows), of[rows]), at)
 
 
 def _results(
