@@ -202,7 +202,8 @@ def evaluate(
             about = f"{part} part of the run's split"
         else:
             asked = WantedLabels(_names(label or ""), labels, probe or "linear", labelled, scale or "nominal")
-            found = score_labels(finished, opened, task, asked, part, allowed)
+            with common.plain_warnings():
+                found = score_labels(finished, opened, task, asked, part, allowed)
             about = f"probe of {label}" if label else f"{part} part of the run's labels"
         counted = {"user-attribute": "users", "user-choice": "choices"}.get(task, "rows")
         print_results(found, f"{task}, {about}", counted=counted)

@@ -35,18 +35,6 @@ def score_labels(
     allowed: Sequence[str],
 ) -> list[TaskResult]:
     """The probe of each column, or else the head."""
-    with common.plain_warnings():
-        return _score(run, store, task, wanted, part, allowed)
-
-
-def _score(
-    run: Run,
-    store: SequenceStore,
-    task: str,
-    wanted: WantedLabels,
-    part: Literal["test", "valid"],
-    allowed: Sequence[str],
-) -> list[TaskResult]:
     from usermodel.benchmark.evaluate_labels import evaluate_attribute, evaluate_head
     from usermodel.errors import ConfigError
     from usermodel.tasks.user_attribute import UserAttribute
