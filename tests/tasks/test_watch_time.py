@@ -329,3 +329,43 @@ def test_durations_of_new_rows_are_their_own_or_those_of_the_item_before(store):
     assert durations(store, new_rows(store, frame)).tolist() == wanted
     own = frame.with_columns(duration_ms=pl.Series([7000, None], dtype=pl.Int64))
     assert durations(store, new_rows(store, own)).tolist() == [7, 0]
+
+
+def test_labels_may_be_what_is_tested(tmp_path):
+    """Events train, the labels of the store test; their watch times and durations are their own."""
+    log = read_events(frame(), time_unit="us", watch_time="watch_time_ms", duration="duration_ms")
+    rng = np.random.default_rng(5)
+    labels = pl.DataFrame(
+        {
+            "user_id": [f"u{one}" for one in rng.integers(0, N_USERS, 300)],
+            "prediction_time": START + rng.integers(0, 20, 300) * 3600 * SECOND,
+            "item_id": [f"i{one}" for one in rng.integers(0, 40, 300)],
+            "value": rng.random(300),
+            "watch_time_ms": pl.Series(rng.integers(0, 9000, 300)).set(pl.Series(np.arange(300) < 20), None),
+            "duration_ms": rng.choice([5_000, 0], 300, p=[0.9, 0.1]),
+        }
+    )
+    store = build_store(log, tmp_path / "store", labels=labels)
+    plain = WatchTime(fit=FitRowsConfig(epochs=2))
+    task = replace(plain, test="labels")
+    rows, events = task.rows(store), plain.rows(store)
+    table = store.table("labels").filter(pl.col("watch_time_ms").is_not_null())
+    test = rows.of("test")
+    assert len(test) == 280
+    for part in ("train", "valid"):
+        own, theirs = rows.of(part), events.of(part)
+        assert np.array_equal(rows.user[own], events.user[theirs])
+        assert np.array_equal(rows.stop[own], events.stop[theirs])
+        assert np.array_equal(task.labels(store, rows)[0][own], plain.labels(store, events)[0][theirs])
+        assert np.array_equal(task.labels(store, rows)[1][own], plain.labels(store, events)[1][theirs])
+    label, duration = task.labels(store, rows)
+    assert label[test].tolist() == pytest.approx((table["watch_time_ms"] / 1000).to_list())
+    assert duration[test].tolist() == (table["duration_ms"] / 1000).to_list()
+    some = rows.stop > store.offsets[rows.user]
+    assert (np.take(store.times, rows.stop[some] - 1) < rows.time[some]).all()
+    assert task.score(None, store)[0].n == 280
+    ratio = replace(task, target="ratio")
+    assert len(ratio.rows(store).of("test")) == table.filter(pl.col("duration_ms") > 0).height
+    bare = build_store(log, tmp_path / "bare", labels=labels.drop("watch_time_ms"))
+    with pytest.raises(DataError, match="'watch_time_ms'"):
+        task.rows(bare)

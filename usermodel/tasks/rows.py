@@ -149,7 +149,7 @@ def new_rows(store: SequenceStore, source: Any) -> Rows:
     item = store.vocabulary.encode(frame[ITEM]).astype(np.int64)
     time = frame[TIME].to_numpy()
     part = np.full(len(user), PARTS.index("test"), dtype=np.int8)
-    return Rows(user, item, time, part, _earlier(store, user, time), np.arange(len(user)), frame)
+    return Rows(user, item, time, part, history_ends(store, user, time), np.arange(len(user)), frame)
 
 
 def own_columns(table: pl.DataFrame) -> list[str]:
@@ -171,7 +171,7 @@ def _table_rows(
     user = table[USER_ROW].to_numpy().astype(np.int64)
     item = table[ITEM_INDEX].fill_null(0).to_numpy().astype(np.int64)
     time = table[when].to_numpy()
-    stop = _earlier(store, user, time)
+    stop = history_ends(store, user, time)
     column = parts if isinstance(parts, str) else ""
     if isinstance(parts, RandomParts):
         where, part = "parts at random", parts.draw(table.height)
@@ -217,7 +217,7 @@ def _part_at(split: Split, user: Int64[ndarray, " n"], row: Int64[ndarray, " n"]
     return part
 
 
-def _earlier(
+def history_ends(
     store: SequenceStore, user: Int64[ndarray, " n"], time: Int64[ndarray, " n"]
 ) -> Int64[ndarray, " n"]:
     """For each row the first event of its user that is not earlier, by binary search in all rows at once."""

@@ -18,7 +18,7 @@ from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfi
 from usermodel.metrics.estimate import WORDS
 from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, xauc
 from usermodel.sampling.protocol import Examples
-from usermodel.schema import DURATION, WATCH_TIME, SplitName
+from usermodel.schema import DURATION, SplitName
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.live_vectors import Learner, LiveVectors, live_vectors
 from usermodel.tasks.oracles import refuse_oracles
@@ -26,7 +26,8 @@ from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_columns import durations
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, guesses, require_vectors
-from usermodel.tasks.rows import Rows, event_rows
+from usermodel.tasks.rows import Rows
+from usermodel.tasks.watch_time_rows import tested_on_labels, watched_events, watched_seconds
 from usermodel.tasks.watch_time_scorer import WatchTimeScorer
 from usermodel.training.epochs import EpochReport
 from usermodel.training.fit_rows import FitRowsConfig
@@ -46,6 +47,8 @@ class WatchTime:
         fit: How it is trained; the validation part decides which epoch stays, by XAUC.
         target: ``seconds``, or ``ratio`` of watch time to duration, for rows whose duration is known.
         split: What trains and what tests; a `Split`, or the configuration of one.
+        test: ``split``, the split's test part; or ``labels``, the labels of the store about items, with their ``watch_time_ms`` and
+            ``duration_ms``, as sets with a test of their own have it (KuaiRec's full matrix). They may be earlier than what trains.
         features: What else is known of a row, see `usermodel.tasks.row_columns`; None means the user, the item, and the duration
             where the store has it.
         fine_tune: Whether the encoder learns with the head, from the same rows and at the same rate.
@@ -56,6 +59,7 @@ class WatchTime:
     fit: FitRowsConfig = field(default_factory=FitRowsConfig)
     target: Literal["seconds", "ratio"] = "seconds"
     split: SplitConfig | Split = field(default_factory=GlobalTimeConfig)
+    test: Literal["split", "labels"] = "split"
     features: tuple[str, ...] | None = None
     fine_tune: bool = False
     check_oracles: bool = True
@@ -67,11 +71,10 @@ class WatchTime:
         Raises:
             DataError: The store has no watch times, or a part has none.
         """
-        known = np.asarray(store.feature(WATCH_TIME)) >= 0
-        if self.target == "ratio":
-            known &= np.asarray(store.feature(DURATION)) > 0
         split = self.split if isinstance(self.split, Split) else store.split(self.split)
-        return event_rows(store, split, known)
+        of_ratio = self.target == "ratio"
+        events = watched_events(store, split, known_duration=of_ratio)
+        return events if self.test == "split" else tested_on_labels(store, events, known_duration=of_ratio)
 
     def requests(self, store: SequenceStore, max_history: int, n_items: int | None = None) -> Examples:
         """The history before each row, whose vector `score` takes."""
@@ -125,7 +128,7 @@ class WatchTime:
         self, store: SequenceStore, rows: Rows
     ) -> tuple[Float64[ndarray, " rows"], Float64[ndarray, " rows"]]:
         """What is guessed, and the duration in seconds, 0 where unknown."""
-        seconds = np.asarray(store.feature(WATCH_TIME))[rows.place] / _MS
+        seconds = watched_seconds(store, rows)
         duration = durations(store, rows)
         return (seconds / duration if self.target == "ratio" else seconds), duration
 
