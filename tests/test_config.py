@@ -298,6 +298,10 @@ def test_override_swaps_a_class_and_keeps_the_rest():
             {"encoder.dim.x": 1},
             "encoder.dim.x: expected 'dim' to hold further keys; found the value 64. Shorten the key.",
         ),
+        (
+            {"encoder.dim.0.x": 1},
+            "encoder.dim.0.x: expected 'dim' to hold further keys; found the value 64. Shorten the key.",
+        ),
         ({"encoder.dim": "wide"}, "encoder.dim: expected a valid integer; found 'wide'. Change the value."),
         (
             {"data.split": "nonsense"},

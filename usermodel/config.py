@@ -222,8 +222,8 @@ def _assign(value: C, parents: list[str], news: Mapping[str, Any], full: str) ->
     if not parents:
         return validate(cls, fields | dict(news), prefix)
     rest, old = parents[1:], fields[name]
-    if isinstance(old, tuple) and rest and rest[0].isdigit() and int(rest[0]) < len(old):
-        place = int(rest[0])
+    place = int(rest[0]) if isinstance(old, tuple) and rest and rest[0].isdigit() else -1
+    if isinstance(old, tuple) and 0 <= place < len(old) and isinstance(old[place], Config):
         new: Any = (*old[:place], _assign(old[place], rest[1:], news, full), *old[place + 1 :])
     elif not isinstance(old, Config):
         expected, found = f"{name!r} to hold further keys", f"the value {old!r}"

@@ -93,6 +93,16 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(road):
         assert not (road / "no.parquet").exists()
 
 
+def test_lists_do_not_go_into_csv(road):
+    rows = pl.read_parquet(road / "rows.parquet")
+    rows.with_columns(tags=pl.lit([1, 2])).write_parquet(road / "lists.parquet")
+    for options in (["-o", "no.csv"], ["--format", "csv"]):
+        assert (
+            "column 'tags': expected one value each" in score(road, *options, rows="lists.parquet", code=2)[1]
+        )
+    score(road, "-o", "lists_scored.parquet", rows="lists.parquet")
+
+
 def test_another_run_is_refused(road):
     small = ["encoder.dim=8", "encoder.hidden=16", "training.max_epochs=1", "data.split.kind=global-time"]
     sets = [word for one in [*small, "training.seed=5"] for word in ("--set", one)]

@@ -30,6 +30,7 @@ from usermodel.store.build import build_store
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.ctr_scorer import CtrScorer
 from usermodel.tasks.live_vectors import LiveVectors
+from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.row_columns import known_before, read_column
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.rows import impression_rows, new_rows
@@ -387,8 +388,11 @@ def test_categories_that_were_never_seen_are_unknown_when_scored(store):
     batch = scorer.features.batch(store, new_rows(store, odd))
     assert batch.codes[:, 1].tolist()[:2] == [0, 0]
     assert batch.codes[3, 1] == 0 != batch.codes[2, 1]
-    with pytest.raises(DataError, match="expected categories; found numbers"):
-        scorer.probability(store, new_rows(store, frame.with_columns(place=pl.lit(1.0))))
+    numbers = scorer.features.batch(store, new_rows(store, frame.with_columns(place=pl.lit(1.0))))
+    assert not numbers.codes[:, 1].any()
+    priced = Ctr(model=SMALL, fit=FIT, features=("price",)).train(None, store)
+    with pytest.raises(DataError, match="expected numbers; found categories"):
+        priced.probability(store, new_rows(store, frame.with_columns(price=pl.lit("dear"))))
     with pytest.raises(DataError, match="no such column"):
         scorer.probability(store, new_rows(store, frame.drop("place")))
 
@@ -569,3 +573,62 @@ def test_an_encoder_needs_its_first_vectors(store, encoded):
         task.score(None, store, encoder=encoded[0])
     with pytest.raises(ConfigError, match="the encoder of the vectors"):
         task.score(encoded[1], store)
+
+
+# ------------------------------------------------------------------------------------------- what another reader once found
+
+
+def test_columns_come_back_in_other_types_from_other_tools(store):
+    """True and False of pandas, whole numbers where text was learned, and columns with nothing in them."""
+    rows, _ = impression_rows(store, GlobalTimeConfig())
+    numbers = np.arange(len(rows)) % 3
+    table = rows.table.with_columns(flag=pl.Series(numbers > 0), zone=pl.Series(numbers).cast(pl.String))
+    learned = replace(rows, table=table)
+    features = RowFeatures(("flag", "zone", "price")).fit(store, learned)
+    wanted = features.batch(store, learned)
+    other = table.with_columns(
+        flag=pl.Series(["True" if one else "False" for one in table["flag"]]), zone=pl.Series(numbers)
+    )
+    for zone in (pl.Int64, pl.Float64):
+        found = features.batch(store, replace(rows, table=other.with_columns(pl.col("zone").cast(zone))))
+        assert torch.equal(found.codes, wanted.codes)
+    written = other.with_columns(zone=pl.Series([f"{one}.0" for one in numbers]))
+    assert torch.equal(features.batch(store, replace(rows, table=written)).codes, wanted.codes)
+    empty = table.with_columns(flag=None, zone=None, price=None)
+    found = features.batch(store, replace(rows, table=empty))
+    assert not found.codes.any()
+    assert not found.numbers.any()
+    text = table.with_columns(price=pl.lit(None).cast(pl.String))
+    assert not features.batch(store, replace(rows, table=text)).numbers.any()
+
+
+def test_numbers_far_off_stay_finite(store):
+    rows, _ = impression_rows(store, GlobalTimeConfig())
+    features = RowFeatures(("price",)).fit(store, rows)
+    far = replace(rows, table=rows.table.with_columns(price=pl.lit(1e300)))
+    assert torch.isfinite(features.batch(store, far).numbers).all()
+
+
+def test_few_positives_are_told_by_chance_and_refuse_nothing(tmp_path):
+    table = shown().with_columns(clicked=pl.int_range(pl.len()) % 1000 == 3)
+    many = table.with_columns(
+        pl.Series(f"n{k}", np.random.default_rng(k).random(table.height)) for k in range(40)
+    )
+    events = shown().select("user_id", "item_id", "timestamp")
+    store = build_store(read_events(events, time_unit="us"), tmp_path / "store", impressions=many)
+    rows, clicked = impression_rows(store, GlobalTimeConfig())
+    features = RowFeatures([f"n{k}" for k in range(40)]).fit(store, rows)
+    refuse_oracles(features.shape, features.batch(store, rows), rows.of("train"), clicked.astype(float))
+
+
+def test_a_head_on_an_encoder_that_learned_is_not_kept(store, encoded):
+    encoder, vectors = encoded
+    task = Ctr(model=SMALL, fit=FIT, fine_tune=True)
+    with pytest.raises(ConfigError, match="a head that is not kept"):
+        task.train(vectors, store)
+    with pytest.raises(ConfigError, match="a head that is not kept"):
+        task.score(vectors, store, encoder=encoder, on_scorer=print)
+
+
+def test_spaces_around_a_label_say_nothing(store):
+    assert len(Ctr(label=" clicked ").rows(store)[0]) == len(Ctr().rows(store)[0])

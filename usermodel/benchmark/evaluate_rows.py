@@ -82,7 +82,8 @@ def evaluate_rows(
         if on_scorer is not None:
             on_scorer(replace(scorer, encoder=encoder.content_hash))
 
-    return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch, on_scorer=keep)
+    kept = None if on_scorer is None else keep
+    return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch, on_scorer=kept)
 
 
 def score_rows(

@@ -41,8 +41,9 @@ def build_values(labels: Int64[ndarray, " rows"], longest: int | None = None) ->
         left[left >= value] -= value
         quantile = max(_LEAST_QUANTILE, _DECAY * quantile)
     found = _reach_all(labels, np.unique(np.array(values, dtype=np.int64))[::-1])
-    while longest is not None and (more := _doubled(labels, found, longest)) is not None:
-        found = _reach_all(labels, np.unique(np.append(found, more))[::-1])
+    distinct = np.unique(labels)
+    while longest is not None and (more := _doubled(distinct, found, longest)) is not None:
+        found = _reach_all(distinct, np.unique(np.append(found, more))[::-1])
     return found.copy()
 
 

@@ -94,7 +94,7 @@ class Ctr:
             DataError: The store has no such rows, or a part has none.
             ConfigError: A label that says nothing.
         """
-        if self.label == CLICKED:
+        if self.label.strip() == CLICKED:
             return impression_rows(store, self.split, self.parts)
         name, relation, text = parse_label(self.label)
         if name == VALUE:
@@ -136,6 +136,8 @@ class Ctr:
             DataError: Labels of one kind only in a part; another number of vectors than rows; see `rows`.
             NumericError: A vector or guess that is not finite.
         """
+        if on_scorer is not None:
+            self._require_kept()
         if part == "valid" and self.calibration != "none":
             do = "Score the test part, or leave the calibration out."
             raise ConfigError(
@@ -163,7 +165,12 @@ class Ctr:
         *,
         on_epoch: Callable[[EpochReport], None] | None = None,
     ) -> CtrScorer:
-        """The trained head, for rows to come; arguments and errors as in `score`."""
+        """The trained head, for rows to come; arguments and errors as in `score`.
+
+        Raises:
+            ConfigError: A task that fine-tunes: nothing keeps the encoder.
+        """
+        self._require_kept()
         rows, clicked = self.rows(store)
         return self._train(vectors, store, rows, clicked, None, on_epoch)[0]
 
@@ -196,7 +203,8 @@ class Ctr:
             return binary_cross_entropy_with_logits(model(learner.take(at)), y[at])
 
         def validate() -> float:
-            z = guesses(learner, lambda at: model(learner.take(at)), valid)
+            rows_now = learner.held_out(valid)
+            z = guesses(model, lambda at: model(rows_now.take(at)), np.arange(len(valid)))
             return auc(np.column_stack([-z, z]), clicked[valid].astype(np.int64)).value
 
         both = len(valid) and 0 < clicked[valid].sum() < len(valid)
@@ -208,6 +216,11 @@ class Ctr:
             fitted = fit_calibration(self.calibration, scorer.log_odds(batch, valid), clicked[valid])
             scorer = replace(scorer, calibration=fitted)
         return scorer, batch, train
+
+    def _require_kept(self) -> None:
+        if self.fine_tune:
+            do = "Keep a head on the vectors as they are."
+            raise ConfigError("fine_tune", expected="a head that is not kept", found="one that is", do=do)
 
     def _drawn(self, rows: Rows) -> ndarray:
         """The training rows, or a share of them."""

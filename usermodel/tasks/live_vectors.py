@@ -47,8 +47,9 @@ class LiveVectors(nn.Module):
         self.encoder = copy.deepcopy(encoder)
         self.store = store
         self.examples = rows.examples(store, encoder.max_history, encoder.n_items)
+        device = next(encoder.parameters()).device
         for name, value in zip(("mean", "scale"), features.of_vectors, strict=True):
-            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+            self.register_buffer(name, torch.from_numpy(value).to(device), persistent=False)
         # Rows between two events of a user have the same history.
         self.history = self.examples.stop * store.n_users + self.examples.user
 
@@ -62,17 +63,22 @@ class LiveVectors(nn.Module):
         batch = batch if bool(known.all()) else batch.select(known)
         users = self.encoder(batch.to(self.mean.device)).users
         found: Tensor = ((users - self.mean) / self.scale)[torch.from_numpy(place).to(users.device)]
-        return found
+        return found.to(at.device)
 
     def take(self, batch: RowBatch, at: Int64[Tensor, " n"]) -> RowBatch:
         """The rows at some positions, with the vectors that they have now."""
         return replace(batch.take(at), vectors=self(at))
 
-    def vectors(self) -> Float32[ndarray, "rows dim"]:
-        """Of all rows, as `encode` gives them, to be given to the features again."""
-        _, first, place = np.unique(self.history, return_index=True, return_inverse=True)
-        found: ndarray = encode(self.encoder, self.store, self.examples.take(first))[place]
+    def vectors(self, at: Int64[ndarray, " n"] | None = None) -> Float32[ndarray, "n dim"]:
+        """Of the rows at some positions, or of all, as `encode` gives them: without gradients and in batches, however many."""
+        rows = np.arange(len(self.history)) if at is None else at
+        _, first, place = np.unique(self.history[rows], return_index=True, return_inverse=True)
+        found: ndarray = encode(self.encoder, self.store, self.examples.take(rows[first]))[place]
         return found
+
+    def scaled(self, at: Int64[ndarray, " n"]) -> Float[Tensor, "n dim"]:
+        """`vectors` on the scale of the head."""
+        return (torch.from_numpy(self.vectors(at)) - self.mean.cpu()) / self.scale.cpu()
 
 
 def live_vectors(
@@ -107,3 +113,8 @@ class Learner(nn.Module):
     def take(self, at: Int64[Tensor, " n"]) -> RowBatch:
         """The rows at some positions, with the vectors that they have now."""
         return self.batch.take(at) if self.live is None else self.live.take(self.batch, at)
+
+    def held_out(self, at: Int64[ndarray, " n"]) -> RowBatch:
+        """The same of many rows, without gradients."""
+        rows = self.batch.take(torch.from_numpy(at))
+        return rows if self.live is None else replace(rows, vectors=self.live.scaled(at))

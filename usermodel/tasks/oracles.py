@@ -17,6 +17,8 @@ OURS: Final = frozenset({"user_id", "item_id", "hour", "weekday", "duration"})
 #: Fewer rows than this can be told apart by chance.
 _FEWEST: Final = 100
 _SAMPLE: Final = 20_000
+#: Nor can answers of which hardly any differs from the most frequent one.
+_FEWEST_OTHERS: Final = 10
 #: Rows a category must have, on average: ids of rows tell every answer of the rows that they were learned from.
 _ROWS_EACH: Final = 10
 _NEARLY: Final = 0.999
@@ -37,6 +39,9 @@ def refuse_oracles(
         return
     some = at if len(at) <= _SAMPLE else np.random.default_rng(0).choice(at, _SAMPLE, replace=False)
     truth = answer[some]
+    _, count = np.unique(truth, return_counts=True)
+    if len(truth) - count.max() < _FEWEST_OTHERS:
+        return
     told: dict[str, float] = {}
     for place, name in enumerate(shape.numbers):
         told[name] = _order(batch.numbers[some, place].numpy().astype(np.float64), truth)

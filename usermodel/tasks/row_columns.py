@@ -143,14 +143,14 @@ def _duration(store: SequenceStore, rows: Rows) -> Float64[ndarray, " rows"]:
 
 
 def durations(store: SequenceStore, rows: Rows) -> Float64[ndarray, " rows"]:
-    """Seconds: each row's own, or for rows that are no events and have none that of the item's last event before; 0 where unknown."""
+    """Seconds: each row's own, or where a row that is no event has none that of the item's last event before; 0 where unknown."""
     known: ndarray = np.zeros(len(rows))
-    if rows.table is not None and DURATION in rows.table.columns:
-        own = rows.table[DURATION].cast(pl.Float64, strict=False).fill_null(0.0)
-        known = np.nan_to_num(own.to_numpy()[rows.place])
-    elif DURATION in store.features:
+    if DURATION in store.features:
         of_events = np.asarray(store.feature(DURATION)).astype(np.float64)
         known = of_events[rows.place] if rows.table is None else _last_before(store, rows, of_events)
+    if rows.table is not None and DURATION in rows.table.columns:
+        own = rows.table[DURATION].cast(pl.Float64, strict=False).fill_null(0.0).to_numpy()[rows.place]
+        known = np.where(np.nan_to_num(own) > 0, own, known)
     found: ndarray = np.maximum(known, 0.0) / _MS
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,8 @@ from usermodel.tasks.rows import Rows
 
 #: The field that histories are of.
 _HISTORY: Final = "item_id"
+#: Standard deviations from the mean beyond which all numbers are one.
+_FAR: Final = 1e6
 #: Rows whose sums are made at once.
 _BLOCK: Final = 1 << 16
 
@@ -90,13 +92,15 @@ class RowFeatures:
         self, store: SequenceStore, rows: Rows, vectors: Float32[ndarray, "rows dim"] | None = None
     ) -> RowBatch:
         """All rows; numbers, those of vectors too, have mean 0 and variance 1 on training rows, and are 0 where unknown."""
+        rows = rows if rows.table is None else replace(rows, table=self._as_trained(rows.table))
         codes = np.zeros((len(rows), len(self.categories)), dtype=np.int64)
         numbers = np.zeros((len(rows), len(self.scales)), dtype=np.float32)
         for place, (name, kept) in enumerate(self.categories.items()):
             codes[:, place] = _codes(kept, read_column(store, rows, name), name)
         for place, (name, (mean, std)) in enumerate(self.scales.items()):
             values = (_numbers(read_column(store, rows, name), name) - mean) / std
-            numbers[:, place] = np.where(np.isfinite(values), values, 0.0)
+            # A float32 that is finite, however far off a new row is.
+            numbers[:, place] = np.clip(np.where(np.isfinite(values), values, 0.0), -_FAR, _FAR)
         ready = np.zeros((len(rows), 0), dtype=np.float32)
         if vectors is not None and self.of_vectors is not None:
             mean_of, scale_of = self.of_vectors
@@ -104,6 +108,20 @@ class RowFeatures:
             ready /= scale_of
         past = self._histories(store, rows)
         return RowBatch(torch.from_numpy(codes), torch.from_numpy(numbers), torch.from_numpy(ready), past)
+
+    def _as_trained(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Columns that another tool wrote in another type: names as text, and nothing as nothing of the type that is known."""
+        own = set(table.columns) & (
+            self.categories.keys() | {_inside(name) for name in (*self.scales, *self.categories)}
+        )
+        changed = []
+        for name in sorted(own):
+            kept, column = self.categories.get(name), table[name]
+            if kept is not None and kept.kind == "string":
+                changed.append(_as_names(column, kept))
+            elif column.null_count() == len(column) and not column.dtype.is_numeric():
+                changed.append(column.cast(pl.Float64, strict=False))
+        return table.with_columns(changed)
 
     def _histories(self, store: SequenceStore, rows: Rows) -> RowHistories | None:
         """The last events before each row, by the codes of items; None where nobody asks."""
@@ -113,6 +131,24 @@ class RowFeatures:
         codes = _codes(self.categories[_HISTORY], items, _HISTORY)
         start = np.maximum(rows.stop - self.max_history, store.offsets[rows.user])
         return RowHistories(*(torch.from_numpy(one) for one in (codes, start, rows.stop)))
+
+
+def _inside(name: str) -> str:
+    """The column of ``bucket(NAME)``."""
+    return name.removeprefix("bucket(").removesuffix(")")
+
+
+def _as_names(column: pl.Series, kept: Vocabulary) -> pl.Series:
+    """Text as it was in training: whole numbers without a fraction, and truth in the case that is known."""
+    if column.dtype.is_float() and bool((column.is_null() | (column == column.round())).all()):
+        column = column.cast(pl.Int64, strict=False)
+    if column.dtype.is_nested():
+        return column
+    text = column.cast(pl.String)
+    for changed in (text.str.to_lowercase(), text.str.strip_suffix(".0")):
+        known = pl.Series((kept.encode(text) == 0) & (kept.encode(changed) > 0))
+        text = text.zip_with(~known, changed)
+    return text.alias(column.name)
 
 
 def _mean_and_std(

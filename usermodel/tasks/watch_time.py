@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from usermodel.encoders.protocol import EncoderModule
+from usermodel.errors import ConfigError
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
@@ -104,6 +105,9 @@ class WatchTime:
             DataError: Another number of vectors than rows; see `rows`.
             NumericError: A vector or guess that is not finite.
         """
+        if self.fine_tune and on_scorer is not None:
+            do = "Keep a head on the vectors as they are."
+            raise ConfigError("fine_tune", expected="a head that is not kept", found="one that is", do=do)
         rows = self.rows(store)
         require_vectors(vectors, rows)
         label, duration = self.labels(store, rows)
@@ -153,7 +157,8 @@ class WatchTime:
             return model.loss(learner.take(at), y[at], d[at])
 
         def validate() -> float:
-            guess = guesses(learner, lambda at: model(learner.take(at), d[at]), valid)
+            rows_now, own = learner.held_out(valid), d[torch.from_numpy(valid)]
+            guess = guesses(model, lambda at: model(rows_now.take(at), own[at]), np.arange(len(valid)))
             return xauc(guess, label[valid]).value
 
         # Equal labels cannot be ordered: then nothing says which epoch is best.
