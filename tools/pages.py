@@ -98,6 +98,26 @@ def ctr_speed() -> str:
     return "\n".join([head, "|---" * 4 + "|", *rows])
 
 
+def attribute_curves() -> str:
+    """What each kind of vector tells, by the number of labels."""
+    rows, sources = [], dict[str, None]()
+    for path in sorted(RESULTS.glob("attribute_curves_*.json")):
+        one = _read(path.stem)
+        table: dict[tuple[str, str], dict[str, str]] = {}
+        for title, row in one["scores"].items():
+            what, labels, source = title.split(", ", 2)
+            table.setdefault((what, labels), {})[source] = _mean(row, 3)
+            sources[source] = None
+        rows += [
+            f"| {one['data']} | {what} | {labels.removesuffix(' labels')} | "
+            + " | ".join(found.get(source, "–") for source in sources)
+            + " |"
+            for (what, labels), found in table.items()
+        ]
+    head = f"| data | attribute | labels | {' | '.join(sources)} |"
+    return "\n".join([head, "|---" * (3 + len(sources)) + "|", *rows])
+
+
 def _ctr(title: str, names: Callable[[dict[str, Any]], list[str]], metrics: dict[str, str]) -> str:
     rows = [
         f"| {one['data']} | {name} | "
@@ -137,6 +157,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "adaptssr minus others": adaptssr_minus_others,
         "ablations": adaptssr_ablations,
     },
+    "docs/howto/fine_tune.md": {"curves": attribute_curves},
     "docs/howto/ctr.md": {
         "heads": ctr_heads,
         "vectors": ctr_vectors,
