@@ -219,6 +219,7 @@ bench-serve: $(VENV)/.installed peers
 # DeepFM beside FuxiCTR (make peers): rows a second, AUC, and whether forward passes agree; 4 minutes on an idle machine.
 bench-ctr: $(VENV)/.installed peers
 	$(BIN)/python benchmarks/speed/ctr.py --rows 300000 --test-rows 100000 --json benchmarks/results/ctr-deepfm-fuxictr.json
+	$(BIN)/python benchmarks/speed/row_pieces.py --json benchmarks/results/ctr-pieces.json
 
 # Everything after pretraining, through the command line, on Beauty and MovieLens-1M.
 proof-serving: $(VENV)/.installed

@@ -25,7 +25,7 @@ from typing import Any
 import cells
 import numpy as np
 import polars as pl
-from seeds import interval
+from seeds import compare
 
 import usermodel as um
 from usermodel.embeddings.user_encoder import UserEncoder
@@ -174,26 +174,14 @@ def cell(path: str, data: str, variant: str, seed: int, vectors: str) -> dict[st
     }
 
 
-def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of each variant every metric over seeds, and differences seed by seed."""
-    by: dict[str, dict[int, dict[str, float]]] = {}
-    for one in found:
-        by.setdefault(one["variant"], {})[one["seed"]] = one["scores"]
-    summary: dict[str, Any] = {}
-    for variant, seeds in by.items():
-        others = {"minus itself without vectors": variant.removesuffix(WITH)}
-        if variant in heads_of(CtrConfig):
-            others[f"minus {PLAIN}"] = PLAIN
-        if "hashed" in variant:
-            others["minus the full table"] = "deepfm"
-        for metric in METRICS:
-            row = interval([scores[metric] for scores in seeds.values()])
-            for title, other in others.items():
-                both = [seed for seed in seeds if seed in by.get(other, {})]
-                if other != variant and both:
-                    row[title] = interval([seeds[seed][metric] - by[other][seed][metric] for seed in both])
-            summary.setdefault(variant, {})[metric] = row
-    return summary
+def others(variant: str) -> dict[str, str]:
+    """What a variant is compared with."""
+    found = {"minus itself without vectors": variant.removesuffix(WITH)}
+    if variant in heads_of(CtrConfig):
+        found[f"minus {PLAIN}"] = PLAIN
+    if "hashed" in variant:
+        found["minus the full table"] = "deepfm"
+    return found
 
 
 def main() -> None:
@@ -220,7 +208,11 @@ def main() -> None:
         runs = [(path, arguments.data, variant, seed, f"{name}/{seed}.npy") for variant, seed in todo]
         for number, one in enumerate(cells.each(arguments.jobs, cell, runs), start=1):
             found = sorted([*found, one], key=lambda one: (order.index(one["variant"]), one["seed"]))
-            result = facts | {"scores": summarise(found), "cells": found} | cells.machine(arguments.jobs)
+            result = (
+                facts
+                | {"scores": compare(found, METRICS, others), "cells": found}
+                | cells.machine(arguments.jobs)
+            )
             cells.write(arguments.out, result)
             scores = {metric: round(one["scores"][metric], 4) for metric in METRICS}
             print(f"{number}/{len(todo)}", one["variant"], one["seed"], one["seconds"], scores, flush=True)

@@ -25,7 +25,7 @@ from typing import Any
 import cells
 import numpy as np
 import polars as pl
-from seeds import interval
+from seeds import compare
 
 import usermodel as um
 from usermodel.embeddings.user_encoder import UserEncoder
@@ -138,23 +138,10 @@ def best_guess(store: SequenceStore, truth: pl.DataFrame) -> dict[str, float]:
     return {name: one.value for name, one in measure(guess, label[test]).items()}
 
 
-def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of each variant every metric over seeds; minus value regression, and minus itself without vectors."""
-    by: dict[str, dict[int, dict[str, float]]] = {}
-    for one in found:
-        by.setdefault(one["variant"], {})[one["seed"]] = one["scores"]
-    summary: dict[str, Any] = {}
-    for variant, seeds in by.items():
-        plain = PLAIN + (WITH if variant.endswith(WITH) else "")
-        others = {f"minus {PLAIN}": plain, "minus itself without vectors": variant.removesuffix(WITH)}
-        for metric in METRICS:
-            row = interval([scores[metric] for scores in seeds.values()])
-            for title, other in others.items():
-                both = [seed for seed in seeds if seed in by.get(other, {})]
-                if other != variant and both:
-                    row[title] = interval([seeds[seed][metric] - by[other][seed][metric] for seed in both])
-            summary.setdefault(variant, {})[metric] = row
-    return summary
+def others(variant: str) -> dict[str, str]:
+    """What a variant is compared with."""
+    plain = PLAIN + (WITH if variant.endswith(WITH) else "")
+    return {f"minus {PLAIN}": plain, "minus itself without vectors": variant.removesuffix(WITH)}
 
 
 def main() -> None:
@@ -189,7 +176,11 @@ def main() -> None:
         ]
         for number, one in enumerate(cells.each(arguments.jobs, cell, runs), start=1):
             found = sorted([*found, one], key=lambda one: (order.index(one["variant"]), one["seed"]))
-            result = facts | {"scores": summarise(found), "cells": found} | cells.machine(arguments.jobs)
+            result = (
+                facts
+                | {"scores": compare(found, METRICS, others), "cells": found}
+                | cells.machine(arguments.jobs)
+            )
             cells.write(arguments.out, result)
             scores = {metric: round(value, 4) for metric, value in one["scores"].items()}
             print(f"{number}/{len(todo)}", one["variant"], one["seed"], one["seconds"], scores, flush=True)

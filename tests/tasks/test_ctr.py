@@ -360,8 +360,8 @@ def test_a_trained_head_scores_other_rows_after_it_was_saved(store, tmp_path, ca
     scorer = task.train(vectors, store)
     scorer.save(tmp_path / "head")
     again = CtrScorer.load(tmp_path / "head")
-    wanted = scorer.probability(store, rows, vectors)
-    assert np.array_equal(again.probability(store, rows, vectors), wanted)
+    wanted = scorer.predict(store, rows, vectors)
+    assert np.array_equal(again.predict(store, rows, vectors), wanted)
     assert 0 <= wanted.min() < wanted.max() <= 1
     # As the task scores them.
     found = value(task.score(vectors, store), "auc").value
@@ -375,9 +375,9 @@ def test_a_trained_head_scores_other_rows_after_it_was_saved(store, tmp_path, ca
     )
     fresh = new_rows(store, frame)
     assert np.array_equal(fresh.stop, rows.stop[some])
-    assert np.allclose(again.probability(store, fresh, vectors[some]), wanted[some], rtol=0, atol=1e-6)
+    assert np.allclose(again.predict(store, fresh, vectors[some]), wanted[some], rtol=0, atol=1e-6)
     with pytest.raises(MismatchError, match="vectors of width 6"):
-        again.probability(store, rows)
+        again.predict(store, rows)
 
 
 def test_categories_that_were_never_seen_are_unknown_when_scored(store):
@@ -392,9 +392,9 @@ def test_categories_that_were_never_seen_are_unknown_when_scored(store):
     assert not numbers.codes[:, 1].any()
     priced = Ctr(model=SMALL, fit=FIT, features=("price",)).train(None, store)
     with pytest.raises(DataError, match="expected numbers; found categories"):
-        priced.probability(store, new_rows(store, frame.with_columns(price=pl.lit("dear"))))
+        priced.predict(store, new_rows(store, frame.with_columns(price=pl.lit("dear"))))
     with pytest.raises(DataError, match="no such column"):
-        scorer.probability(store, new_rows(store, frame.drop("place")))
+        scorer.predict(store, new_rows(store, frame.drop("place")))
 
 
 def test_new_rows_are_about_users_and_items_of_the_store(store):

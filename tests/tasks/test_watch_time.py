@@ -372,3 +372,8 @@ def test_labels_may_be_what_is_tested(tmp_path):
     bare = build_store(log, tmp_path / "bare", labels=labels.drop("watch_time_ms"))
     with pytest.raises(DataError, match="'watch_time_ms'"):
         task.rows(bare)
+    text = build_store(
+        log, tmp_path / "text", labels=labels.with_columns(pl.col("duration_ms").cast(pl.String))
+    )
+    with pytest.raises(DataError, match="expected numbers; found values of type String"):
+        task.rows(text)

@@ -12,7 +12,7 @@ from usermodel.cli import common
 from usermodel.cli.results import print_results
 
 if TYPE_CHECKING:
-    from usermodel.benchmark.evaluate_rows import Scorer
+    from usermodel.benchmark.score_rows import Scorer
     from usermodel.store.sequence_store import SequenceStore
     from usermodel.tasks.ctr import Ctr
     from usermodel.tasks.protocol import TaskResult

@@ -27,7 +27,7 @@ def score(
     overwrite: common.Overwrite = False,
 ) -> None:
     """What a saved head says of rows to come, clicks or watch time: each row as it is, with a column more."""
-    from usermodel.benchmark.evaluate_rows import load_scorer, score_rows
+    from usermodel.benchmark.score_rows import load_scorer, score_rows
     from usermodel.cli.rows import put
     from usermodel.errors import DataError
     from usermodel.store.sequence_store import SequenceStore

@@ -73,6 +73,19 @@ def encode(
     return out
 
 
+def encode_once(
+    encoder: EncoderModule,
+    store: Sequences,
+    examples: Examples,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Float32[ndarray, "n dim"]:
+    """As `encode`; slices that several examples share, such as those of all rows between two events of a user, are encoded once."""
+    first, place = examples.distinct()
+    found: ndarray = encode(encoder, store, examples.take(first), on_progress=on_progress)[place]
+    return found
+
+
 def encode_events(
     encoder: EncoderModule, store: Sequences, examples: Examples, *, batch_events: int = BATCH_EVENTS
 ) -> Float32[ndarray, "events dim"]:
@@ -158,11 +171,19 @@ def _fill(
     """Encode one batch into its rows of ``out``."""
     store, examples = slices
     with torch.inference_mode():
-        batch = collate(store, examples.take(rows))
-        require_known_items(store, batch.item_index)
-        known = batch.item_index <= n_items
-        batch = batch if bool(known.all()) else batch.select(known)
-        out[rows] = users(batch.to(device)).float().cpu().numpy()
+        out[rows] = users(known_events(store, examples.take(rows), n_items).to(device)).float().cpu().numpy()
+
+
+def known_events(store: Sequences, examples: Examples, n_items: int) -> JaggedBatch:
+    """The slices, without events of items beyond ``n_items``.
+
+    Raises:
+        IntegrityError: The store holds an item index that its vocabulary lacks.
+    """
+    batch = collate(store, examples)
+    require_known_items(store, batch.item_index)
+    known = batch.item_index <= n_items
+    return batch if bool(known.all()) else batch.select(known)
 
 
 def batches(

@@ -79,6 +79,13 @@ class Examples:
             None if self.label is None else self.label[rows],
         )
 
+    def distinct(self) -> tuple[Int64[ndarray, " distinct"], Int64[ndarray, " n"]]:
+        """An example of each different slice, and for each example the place of its slice among these."""
+        # One number for both ends: rows of a store say whose events they are.
+        key = self.start * (self.stop.max(initial=0) + 1) + self.stop
+        _, first, place = np.unique(key, return_index=True, return_inverse=True)
+        return first, place
+
     def with_partner(self, start: Int64[ndarray, " n"], stop: Int64[ndarray, " n"]) -> Examples:
         """The same examples, each with another slice that belongs to it."""
         return dataclasses.replace(self, partner_start=start, partner_stop=stop)

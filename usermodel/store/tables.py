@@ -110,8 +110,13 @@ def side_columns(store: SequenceStore, name: str) -> list[str]:
     """What a table of a store knows beside ids; nothing where the store has no such table."""
     if name not in store.meta.get(FOLDER, {}):
         return []
+    return beside_ids(load_table(store, name))
+
+
+def beside_ids(table: pl.DataFrame) -> list[str]:
+    """Columns of a table that are no ids."""
     ids = {USER, ITEM, USER_ROW, ITEM_INDEX}
-    return [column for column in load_table(store, name).columns if column not in ids]
+    return [column for column in table.columns if column not in ids]
 
 
 def _save(frame: pl.DataFrame, folder: Path, name: str) -> None:

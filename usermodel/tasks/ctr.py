@@ -1,4 +1,4 @@
-"""CTR: will the user click what is shown, given a frozen vector of what they did before?"""
+"""CTR: will the user click what is shown, given a vector of what they did before?"""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from usermodel.schema import CLICKED, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.ctr_labels import compare, event_flags, number_of, parse_label
 from usermodel.tasks.ctr_scorer import CtrScorer
-from usermodel.tasks.live_vectors import Learner, live_vectors
+from usermodel.tasks.live_vectors import Learner, live_vectors, refuse_to_keep
 from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
+from usermodel.tasks.row_columns import own_name
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import fit_on, guesses, require_vectors
 from usermodel.tasks.rows import RandomParts, Rows, event_rows, impression_rows, label_rows
@@ -81,7 +82,7 @@ class Ctr:
             )
         told = self.label if self.label.strip() == CLICKED else parse_label(self.label)[0]
         for name in self.features:
-            if name.removeprefix("bucket(").removesuffix(")") == told:
+            if own_name(name) == told:
                 do = "Leave it out: the answer would be read from itself."
                 raise DataError(
                     f"feature {name!r}", expected="what is known before", found="the label", do=do
@@ -137,7 +138,7 @@ class Ctr:
             NumericError: A vector or guess that is not finite.
         """
         if on_scorer is not None:
-            self._require_kept()
+            refuse_to_keep(fine_tune=self.fine_tune)
         if part == "valid" and self.calibration != "none":
             do = "Score the test part, or leave the calibration out."
             raise ConfigError(
@@ -170,7 +171,7 @@ class Ctr:
         Raises:
             ConfigError: A task that fine-tunes: nothing keeps the encoder.
         """
-        self._require_kept()
+        refuse_to_keep(fine_tune=self.fine_tune)
         rows, clicked = self.rows(store)
         return self._train(vectors, store, rows, clicked, None, on_epoch)[0]
 
@@ -216,11 +217,6 @@ class Ctr:
             fitted = fit_calibration(self.calibration, scorer.log_odds(batch, valid), clicked[valid])
             scorer = replace(scorer, calibration=fitted)
         return scorer, batch, train
-
-    def _require_kept(self) -> None:
-        if self.fine_tune:
-            do = "Keep a head on the vectors as they are."
-            raise ConfigError("fine_tune", expected="a head that is not kept", found="one that is", do=do)
 
     def _drawn(self, rows: Rows) -> ndarray:
         """The training rows, or a share of them."""

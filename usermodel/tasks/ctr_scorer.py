@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from usermodel.encoders.io import load_weights
 from usermodel.heads.ctr import CtrConfig, CtrModel
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.metrics.calibration import Calibration
@@ -21,7 +19,7 @@ from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import guesses
 from usermodel.tasks.rows import Rows
-from usermodel.tasks.saved_heads import load_head, require_those_vectors, save_head
+from usermodel.tasks.saved_heads import load_head, require_those_vectors, save_head, with_weights
 
 KIND: Final = "ctr-head"
 
@@ -51,12 +49,6 @@ class CtrScorer:
         """Name of what `predict` gives."""
         return "probability"
 
-    def predict(
-        self, store: SequenceStore, rows: Rows, vectors: Float32[ndarray, "rows dim"] | None = None
-    ) -> Float64[ndarray, " rows"]:
-        """See `probability`."""
-        return self.probability(store, rows, vectors)
-
     @property
     def n_parameters(self) -> int:
         """Weights of the head."""
@@ -66,7 +58,7 @@ class CtrScorer:
         """Of the rows at some positions, before calibration."""
         return guesses(self.model, lambda rows: self.model(batch.take(rows)), at)
 
-    def probability(
+    def predict(
         self, store: SequenceStore, rows: Rows, vectors: Float32[ndarray, "rows dim"] | None = None
     ) -> Float64[ndarray, " rows"]:
         """That each row is clicked.
@@ -120,8 +112,5 @@ class CtrScorer:
 
         features, (calibration, label, encoder, head) = load_head(path, KIND, rest)
         config = CtrConfig.from_dict(head, allow_modules=allow_modules)
-        # Building draws random weights, soon replaced; the caller's random numbers are not ours to move.
-        with torch.random.fork_rng(devices=[]):
-            model = config.build(features.shape)
-        load_weights(model, path / "model.safetensors")
-        return CtrScorer(config, model.eval(), features, calibration, label, encoder)
+        model = with_weights(path, lambda: config.build(features.shape))
+        return CtrScorer(config, model, features, calibration, label, encoder)

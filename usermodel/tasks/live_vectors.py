@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from torch import Tensor, nn
 
-from usermodel.batch import collate
-from usermodel.encoders.encode import encode, require_known_items
+from usermodel.encoders.encode import encode_once, known_events
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError, DataError
 from usermodel.heads.row_inputs import RowBatch
@@ -50,17 +48,12 @@ class LiveVectors(nn.Module):
         device = next(encoder.parameters()).device
         for name, value in zip(("mean", "scale"), features.of_vectors, strict=True):
             self.register_buffer(name, torch.from_numpy(value).to(device), persistent=False)
-        # Rows between two events of a user have the same history.
-        self.history = self.examples.stop * store.n_users + self.examples.user
 
     def forward(self, at: Int64[Tensor, " n"]) -> Float[Tensor, "n dim"]:
         """Of the rows at some positions; each history is encoded once."""
-        rows = at.cpu().numpy()
-        _, first, place = np.unique(self.history[rows], return_index=True, return_inverse=True)
-        batch = collate(self.store, self.examples.take(rows[first]))
-        require_known_items(self.store, batch.item_index)
-        known = batch.item_index <= self.encoder.n_items
-        batch = batch if bool(known.all()) else batch.select(known)
+        examples = self.examples.take(at.cpu().numpy())
+        first, place = examples.distinct()
+        batch = known_events(self.store, examples.take(first), self.encoder.n_items)
         users = self.encoder(batch.to(self.mean.device)).users
         found: Tensor = ((users - self.mean) / self.scale)[torch.from_numpy(place).to(users.device)]
         return found.to(at.device)
@@ -71,10 +64,8 @@ class LiveVectors(nn.Module):
 
     def vectors(self, at: Int64[ndarray, " n"] | None = None) -> Float32[ndarray, "n dim"]:
         """Of the rows at some positions, or of all, as `encode` gives them: without gradients and in batches, however many."""
-        rows = np.arange(len(self.history)) if at is None else at
-        _, first, place = np.unique(self.history[rows], return_index=True, return_inverse=True)
-        found: ndarray = encode(self.encoder, self.store, self.examples.take(rows[first]))[place]
-        return found
+        examples = self.examples if at is None else self.examples.take(at)
+        return encode_once(self.encoder, self.store, examples)
 
     def scaled(self, at: Int64[ndarray, " n"]) -> Float[Tensor, "n dim"]:
         """`vectors` on the scale of the head."""
@@ -94,6 +85,13 @@ def live_vectors(
         do = "Pass it, or use evaluate_rows, which does."
         raise ConfigError("fine_tune", expected="the encoder of the vectors", found="none", do=do)
     return LiveVectors(encoder, store, rows, features)
+
+
+def refuse_to_keep(*, fine_tune: bool) -> None:
+    """Raise `ConfigError` for a head that learned with an encoder: nothing keeps that encoder."""
+    if fine_tune:
+        do = "Keep a head on the vectors as they are."
+        raise ConfigError("fine_tune", expected="a head that is not kept", found="one that is", do=do)
 
 
 class Learner(nn.Module):

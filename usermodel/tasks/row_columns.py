@@ -34,8 +34,8 @@ from usermodel.schema import (
 )
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.table_input import ITEM_INDEX, USER_ROW
-from usermodel.store.tables import side_columns
-from usermodel.tasks.rows import Rows, own_columns
+from usermodel.store.tables import beside_ids, side_columns
+from usermodel.tasks.rows import Rows
 
 #: What happened, and is not known before.
 OUTCOMES: Final = (EVENT_TYPE, WATCH_TIME, RATING, LABEL, CLICKED, VALUE)
@@ -46,6 +46,8 @@ _MS: Final = 1000.0
 _FIRST_WEEKDAY: Final = 3
 _TABLES: Final = {"items": ITEM_INDEX, "users": USER_ROW}
 _BUCKET: Final = re.compile(r"bucket\((.+)\)")
+#: Below minus this, float64 has no whole numbers of its own.
+_LARGE: Final = float(1 << 53)
 #: Numbers up to here are buckets of their own.
 _SMALL: Final = 2
 
@@ -73,9 +75,9 @@ def read_column(store: SequenceStore, rows: Rows, name: str) -> Column:
     Raises:
         DataError: No such column, one that is an outcome, or one of lists.
     """
-    bucketed = _BUCKET.fullmatch(name)
-    if bucketed:
-        return _bucket(read_column(store, rows, bucketed[1]), name)
+    own = own_name(name)
+    if own != name:
+        return _bucket(read_column(store, rows, own), name)
     if name in OUTCOMES:
         do = "Leave it out: what is known only after the event would be read from the answer."
         raise DataError(f"feature {name!r}", expected="what is known before", found="an outcome", do=do)
@@ -90,14 +92,20 @@ def read_column(store: SequenceStore, rows: Rows, name: str) -> Column:
     table, dot, column = name.partition(".")
     if dot and table in _TABLES:
         return _side(store, rows, table, column)
-    own = known_before(store, rows)
-    if name in own:
+    known = known_before(store, rows)
+    if name in known:
         return _own(store, rows, name)
-    choices = ["user_id", "item_id", "hour", "weekday", "duration", *own]
+    choices = ["user_id", "item_id", "hour", "weekday", "duration", *known]
     choices += [f"{table}.{one}" for table in _TABLES for one in side_columns(store, table)]
     raise DataError(
         f"feature {name!r}", expected=", ".join(choices), found="no such column", do=nearest(name, choices)
     )
+
+
+def own_name(name: str) -> str:
+    """The column that ``bucket(NAME)`` is made of; any other name is itself."""
+    found = _BUCKET.fullmatch(name)
+    return name if found is None else found[1]
 
 
 def known_before(store: SequenceStore, rows: Rows) -> list[str]:
@@ -105,13 +113,13 @@ def known_before(store: SequenceStore, rows: Rows) -> list[str]:
     if rows.table is None:
         return [*store.context, *([SESSION] if SESSION in store.features else [])]
     apart = {*OUTCOMES, PROPENSITY, TIME, PREDICTION_TIME}
-    return [name for name in own_columns(rows.table) if name not in apart and name != rows.parts]
+    return [name for name in beside_ids(rows.table) if name not in apart and name != rows.parts]
 
 
 def _bucket(column: Column, name: str) -> Categories:
     """``floor(log(x)^2)`` above 2, and below the number without its fraction; the two kinds stay apart.
 
-    As in the winning entry to Criteo's challenge of 2014.
+    The formula is FuxiCTR's for Criteo's log, where 1 and 3 share a bucket.
     """
     if isinstance(column, Categories):
         do = "Name it without bucket(): it has categories already."
@@ -120,7 +128,8 @@ def _bucket(column: Column, name: str) -> Categories:
     with np.errstate(invalid="ignore", divide="ignore"):
         squares = np.floor(np.log(np.where(column > _SMALL, column, 1)) ** 2)
     # The smallest square is 1: behind the numbers that are buckets of their own.
-    values = np.where(column > _SMALL, squares + _SMALL, np.trunc(column))[known].astype(np.int64)
+    small = np.maximum(np.trunc(column), -_LARGE)
+    values = np.where(column > _SMALL, squares + _SMALL, small)[known].astype(np.int64)
     return _coded(pl.Series(name, values), known)
 
 
@@ -200,7 +209,7 @@ def _clock(store: SequenceStore, rows: Rows, name: str) -> Categories:
 def _side(store: SequenceStore, rows: Rows, table: str, column: str) -> Column:
     """A column of what is known of items or users, for each row; lists are refused."""
     frame = store.table(table)
-    choices = own_columns(frame)
+    choices = beside_ids(frame)
     if column not in choices:
         do = nearest(column, choices)
         raise DataError(

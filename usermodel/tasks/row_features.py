@@ -16,7 +16,7 @@ from usermodel.errors import DataError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.heads.row_inputs import RowBatch, RowHistories, RowShape
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.tasks.row_columns import Categories, Column, read_column
+from usermodel.tasks.row_columns import Categories, Column, own_name, read_column
 from usermodel.tasks.rows import Rows
 
 #: The field that histories are of.
@@ -112,7 +112,7 @@ class RowFeatures:
     def _as_trained(self, table: pl.DataFrame) -> pl.DataFrame:
         """Columns that another tool wrote in another type: names as text, and nothing as nothing of the type that is known."""
         own = set(table.columns) & (
-            self.categories.keys() | {_inside(name) for name in (*self.scales, *self.categories)}
+            self.categories.keys() | {own_name(name) for name in (*self.scales, *self.categories)}
         )
         changed = []
         for name in sorted(own):
@@ -131,11 +131,6 @@ class RowFeatures:
         codes = _codes(self.categories[_HISTORY], items, _HISTORY)
         start = np.maximum(rows.stop - self.max_history, store.offsets[rows.user])
         return RowHistories(*(torch.from_numpy(one) for one in (codes, start, rows.stop)))
-
-
-def _inside(name: str) -> str:
-    """The column of ``bucket(NAME)``."""
-    return name.removeprefix("bucket(").removesuffix(")")
 
 
 def _as_names(column: pl.Series, kept: Vocabulary) -> pl.Series:

@@ -16,6 +16,7 @@ from usermodel.sampling.protocol import Examples
 from usermodel.schema import CLICKED, ITEM, PREDICTION_TIME, TIME, USER, VALUE, SplitName
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.table_input import ITEM_INDEX, USER_ROW, typed_rows
+from usermodel.store.tables import beside_ids
 
 _OUTSIDE: Final = -1
 IMPRESSIONS: Final = "impressions"
@@ -152,12 +153,6 @@ def new_rows(store: SequenceStore, source: Any) -> Rows:
     return Rows(user, item, time, part, history_ends(store, user, time), np.arange(len(user)), frame)
 
 
-def own_columns(table: pl.DataFrame) -> list[str]:
-    """Columns of a table beside ids."""
-    ids = {USER, ITEM, USER_ROW, ITEM_INDEX}
-    return [name for name in table.columns if name not in ids]
-
-
 def _table_rows(
     store: SequenceStore, name: str, when: str, split: SplitConfig | Split, parts: str | RandomParts
 ) -> tuple[Rows, pl.DataFrame]:
@@ -198,7 +193,7 @@ def _part_cut(
 
 def _part_named(table: pl.DataFrame, name: str, column: str) -> Int8[ndarray, " n"]:
     """Parts as a column says them; rows that say something else are in none."""
-    choices = own_columns(table)
+    choices = beside_ids(table)
     if column not in choices:
         do = nearest(column, choices)
         raise DataError(f"{name}, {column!r}", expected=", ".join(choices), found="no such column", do=do)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from usermodel import manifest
-from usermodel.encoders.io import plain_weights, save_file
+from usermodel.encoders.io import load_weights, plain_weights, save_file
 from usermodel.errors import IntegrityError, MismatchError
 from usermodel.events.vocabulary import Vocabulary
 from usermodel.tasks.row_features import RowFeatures
@@ -22,6 +22,7 @@ from usermodel.tasks.row_training import require_vectors
 from usermodel.tasks.rows import Rows
 
 T = TypeVar("T")
+M = TypeVar("M", bound=torch.nn.Module)
 _VECTORS: Final = "of_vectors.safetensors"
 
 
@@ -66,6 +67,20 @@ def load_head(path: Path, kind: str, rest: Callable[[dict[str, Any]], T]) -> tup
     except (ValueError, LookupError, TypeError, OSError, SafetensorError) as error:
         expected, do = "what a saved head holds", "Copy the folder again."
         raise IntegrityError(str(path), expected=expected, found=f"{error!r:.80}", do=do) from None
+
+
+def with_weights(path: Path, build: Callable[[], M]) -> M:
+    """A model that is built and given the weights of a folder, to be read from.
+
+    Raises:
+        IntegrityError: Weights that do not fit it.
+    """
+    # Building draws random weights, soon replaced; the caller's random numbers are not ours to move.
+    with torch.random.fork_rng(devices=[]):
+        model = build()
+    load_weights(model, path / "model.safetensors")
+    model.eval()
+    return model
 
 
 def require_those_vectors(

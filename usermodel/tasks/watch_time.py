@@ -1,4 +1,4 @@
-"""Watch time: how long will the user watch, given a frozen vector of what they did before?"""
+"""Watch time: how long will the user watch, given a vector of what they did before?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from usermodel.encoders.protocol import EncoderModule
-from usermodel.errors import ConfigError
 from usermodel.events.splits import GlobalTimeConfig, Split, SplitConfig
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
@@ -21,7 +20,7 @@ from usermodel.metrics.watch_time import DEFINITIONS, duration_parts, measure, x
 from usermodel.sampling.protocol import Examples
 from usermodel.schema import DURATION, SplitName
 from usermodel.store.sequence_store import SequenceStore
-from usermodel.tasks.live_vectors import Learner, LiveVectors, live_vectors
+from usermodel.tasks.live_vectors import Learner, LiveVectors, live_vectors, refuse_to_keep
 from usermodel.tasks.oracles import refuse_oracles
 from usermodel.tasks.protocol import TaskCard, TaskResult
 from usermodel.tasks.row_columns import durations
@@ -34,7 +33,6 @@ from usermodel.training.epochs import EpochReport
 from usermodel.training.fit_rows import FitRowsConfig
 
 CARD: Final = TaskCard("watch-time", "How long will the user watch?", "xauc")
-_MS: Final = 1000.0
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,8 @@ class WatchTime:
             DataError: Another number of vectors than rows; see `rows`.
             NumericError: A vector or guess that is not finite.
         """
-        if self.fine_tune and on_scorer is not None:
-            do = "Keep a head on the vectors as they are."
-            raise ConfigError("fine_tune", expected="a head that is not kept", found="one that is", do=do)
+        if on_scorer is not None:
+            refuse_to_keep(fine_tune=self.fine_tune)
         rows = self.rows(store)
         require_vectors(vectors, rows)
         label, duration = self.labels(store, rows)

@@ -43,6 +43,10 @@ def tested_on_labels(store: SequenceStore, events: Rows, *, known_duration: bool
             wanted = "item_id" if name == ITEM_INDEX else name
             do = "Ingest labels that have one, or test on the split."
             raise DataError(f"{store.path}, {LABELS}", expected=f"a column {wanted!r}", found="none", do=do)
+    for name in (WATCH_TIME, DURATION):
+        if name in labels.columns and not labels[name].dtype.is_numeric():
+            found, do = f"values of type {labels[name].dtype}", "Ingest labels with numbers there."
+            raise DataError(f"{store.path}, {LABELS}: {name}", expected="numbers", found=found, do=do)
     known = (labels[WATCH_TIME] >= 0) & labels[ITEM_INDEX].is_not_null()
     if known_duration:
         has = DURATION in labels.columns

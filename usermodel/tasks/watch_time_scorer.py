@@ -14,7 +14,6 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 from safetensors.torch import load_file
 
-from usermodel.encoders.io import load_weights
 from usermodel.heads.row_inputs import RowBatch
 from usermodel.heads.watch_time_model import WatchTimeModel, WatchTimeModelConfig
 from usermodel.store.sequence_store import SequenceStore
@@ -22,7 +21,7 @@ from usermodel.tasks.row_columns import durations
 from usermodel.tasks.row_features import RowFeatures
 from usermodel.tasks.row_training import guesses
 from usermodel.tasks.rows import Rows
-from usermodel.tasks.saved_heads import load_head, require_those_vectors, save_head
+from usermodel.tasks.saved_heads import load_head, require_those_vectors, save_head, with_weights
 
 KIND: Final = "watch-time-head"
 Target = Literal["seconds", "ratio"]
@@ -116,8 +115,5 @@ class WatchTimeScorer:
         statistics = {
             name.removeprefix("head."): one for name, one in weights.items() if name.startswith("head.")
         }
-        # Building draws random weights, soon replaced; the caller's random numbers are not ours to move.
-        with torch.random.fork_rng(devices=[]):
-            model = config.build(features.shape, statistics)
-        load_weights(model, path / "model.safetensors")
-        return WatchTimeScorer(config, model.eval(), features, target, encoder)
+        model = with_weights(path, lambda: config.build(features.shape, statistics))
+        return WatchTimeScorer(config, model, features, target, encoder)

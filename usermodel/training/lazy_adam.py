@@ -192,7 +192,7 @@ def _period(decay: float) -> int:
 
 
 def _take(table: Tensor, rows: Tensor | slice) -> Tensor:
-    """A copy of some rows; ``table[rows]`` takes three times as long."""
+    """A copy of some rows; with `_put` faster than ``table[rows]`` (make bench-ctr)."""
     return table[rows].clone() if isinstance(rows, slice) else table.index_select(0, rows)
 
 
