@@ -45,8 +45,8 @@ METRICS = ("ndcg@10", "hit@10", "arp@10", "popularity_bias@10", "coverage@10")
 SHARED, OWN = 256, 16
 SETTINGS = {"training.max_epochs": 60}
 FULL = "softmax"
-#: The sampled softmax in which every draw counts once.
-WITHOUT = ", without log q"
+#: The sampled softmax in which every draw counts once, and binary cross-entropy as published.
+WITHOUT, PLAIN = ", without log q", ", without prior"
 
 #: The loss, how many negatives, and their sampler; None where the loss draws none.
 VARIANTS: dict[str, tuple[str, int, NegativesConfig | None]] = {
@@ -58,6 +58,7 @@ VARIANTS: dict[str, tuple[str, int, NegativesConfig | None]] = {
     "sampled softmax, in-batch and uniform": ("sampled-softmax", SHARED, MixedConfig()),
     "gbce, uniform": ("gbce", SHARED, UniformConfig()),
     "bce, uniform": ("bce", OWN, UniformConfig(shared=False)),
+    f"bce, uniform{PLAIN}": ("bce", OWN, UniformConfig(shared=False)),
     "bce, unseen": ("bce", OWN, UnseenConfig()),
     "bce, popularity": ("bce", OWN, PopularityConfig(shared=False)),
     "bce, hard of 8": ("bce", OWN, HardConfig(candidates=8)),
@@ -76,6 +77,8 @@ def recipe(variant: str) -> Recipe:
         own |= {"objective.n_negatives": n, "negatives": negatives}
     if variant.endswith(WITHOUT):
         own["objective.log_q"] = False
+    if variant.endswith(PLAIN):
+        own["objective.prior"] = False
     return find("next-item-fast").override(own | SETTINGS)
 
 

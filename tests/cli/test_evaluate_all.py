@@ -1,26 +1,38 @@
 """usermodel evaluate --task all: one object per task that the store has rows for."""
 
+import dataclasses
 import json
 
+import polars as pl
 import pytest
 import tiny
 from command import usermodel
 
-from usermodel.benchmark.evaluate_all import evaluate_all
-from usermodel.errors import DataError
+from usermodel.benchmark.beside import BASELINES, evaluate_beside
+from usermodel.benchmark.evaluate_all import AllTasks, evaluate_all
+from usermodel.benchmark.tasks_report import write_tasks_report
+from usermodel.errors import ConfigError, DataError, MismatchError
+from usermodel.events.splits import LeaveLastOutConfig
+from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.protocol import TaskResult
 from usermodel.training.pretrain import pretrain
+from usermodel.training.run import Run
+
+SMALL = ("encoder.dim=8", "encoder.hidden=16", "training.max_epochs=1", "data.split.kind=global-time")
+SETS = [word for one in SMALL for word in ("--set", one)]
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory):
     folder = tmp_path_factory.mktemp("all")
-    usermodel("simulate", "-o", "logs", "--users", "120", "--items", "60", "--events", "1200", cwd=folder)
+    usermodel("simulate", "-o", "logs", "--users", "80", "--items", "60", "--events", "800", cwd=folder)
+    # Training a head on all of them takes most of the time of these tests.
+    shown = pl.read_parquet(folder / "logs" / "impressions.parquet")
+    shown.gather_every(5).write_parquet(folder / "shown.parquet")
     options = ["--watch-time", "watch_time_ms", "--duration", "duration_ms"]
-    tables = ["--impressions", "logs/impressions.parquet", "--users-table", "logs/users.parquet"]
+    tables = ["--impressions", "shown.parquet", "--users-table", "logs/users.parquet"]
     usermodel("ingest", "logs/events.parquet", "-o", "store", *options, *tables, cwd=folder)
-    small = ["encoder.dim=8", "encoder.hidden=16", "training.max_epochs=1", "data.split.kind=global-time"]
-    sets = [word for one in small for word in ("--set", one)]
-    usermodel("pretrain", "store", "-o", "run", *sets, cwd=folder)
+    usermodel("pretrain", "store", "-o", "run", *SETS, cwd=folder)
     return folder
 
 
@@ -49,6 +61,74 @@ def test_what_a_store_has_no_rows_for_is_left_out_and_said(tmp_path):
     assert told == ["next-item", "ctr", "watch-time"]
     _, err = usermodel("evaluate", "run", "store", "--task", "all", cwd=tmp_path)
     assert "without watch-time: " in err
+
+
+def test_beside_other_runs_and_what_needs_no_pretraining(road):
+    fast = ["--label", "device", "--html", "page.html", "--json", "beside.json"]
+    usermodel("pretrain", "store", "-o", "other", *SETS, "--set", "training.seed=1", cwd=road)
+    words = ["evaluate", "run", "store", "--task", "all", "--beside", "other", *fast]
+    out, err = usermodel(*words, cwd=road)
+    assert "beside what needs no pretraining" in out
+    assert "mean of items: user-attribute device" in err
+    found = json.loads((road / "beside.json").read_text())
+    alone = json.loads((road / "all.json").read_text()) if (road / "all.json").exists() else {}
+    assert list(found["beside"]) == ["other", *BASELINES]
+    for name, tasks in found["beside"].items():
+        expected = {"next-item", "ctr", "watch-time", "user-attribute"}
+        assert set(tasks) == (
+            expected - {"next-item", "user-attribute"} if name == "no vectors" else expected
+        )
+        # The same rows for all: what decides is the vector.
+        assert all(rows["n"] == found[task]["n"] for task, rows in tasks.items())
+    assert found["beside"]["other"]["ctr"]["seed"] == 1
+    for task in alone.keys() - {"user-attribute"}:
+        assert found[task]["intervals"] == alone[task]["intervals"]
+    page = (road / "page.html").read_text()
+    for words in ("Who is the user? device", "--beside other", "mean of items", "All tasks of run"):
+        assert words in page
+    _, err = usermodel("evaluate", "run", "store", "--task", "all", "--html", "page.html", cwd=road, code=2)
+    assert "an existing one" in err
+    _, err = usermodel("evaluate", "run", "store", "--task", "all", "--beside", "run", cwd=road, code=2)
+    assert "Name each run once" in err
+    for option in (["--html", "x.html"], ["--beside", "other"]):
+        _, err = usermodel("evaluate", "run", "store", *option, cwd=road, code=2)
+        assert "an option of --task next-item" in err
+
+
+def test_runs_that_are_not_alike_are_not_compared(road):
+    store, run = SequenceStore.open(road / "store"), Run.open(road / "run")
+    with pytest.raises(ConfigError, match="one at least"):
+        evaluate_beside({}, store)
+    with pytest.raises(ConfigError, match="'statistics'"):
+        evaluate_beside({"statistics": run}, store)
+    split = run.recipe.override({"data.split": LeaveLastOutConfig()})
+    with pytest.raises(MismatchError, match="split of other"):
+        evaluate_beside({"run": run, "other": dataclasses.replace(run, recipe=split)}, store)
+
+
+def test_the_page_counts_what_is_better_than_all_baselines(tmp_path):
+    def row(metric, value, low=None, high=None):
+        return TaskResult(metric, value, 10, low, high, "what it means")
+
+    def tasks(ctr, gender):
+        attribute = [row("gender/accuracy", 0.9), row("gender/auc", *gender)]
+        return AllTasks({"ctr": [row("auc", *ctr)], "user-attribute": attribute})
+
+    compared = {
+        "mine": tasks((0.7, 0.65, 0.75), (0.8, 0.7, 0.9)),
+        "other": tasks((0.9, 0.8, 0.95), (0.9, 0.8, 0.95)),
+        "statistics": tasks((0.6, 0.5, 0.64), (0.75, 0.6, 0.85)),
+        "no vectors": AllTasks({"ctr": [row("auc", 0.55, 0.5, 0.6)]}, {"watch-time": "no rows"}),
+    }
+    assert list(compared["mine"].main()) == ["ctr", "user-attribute gender"]
+    write_tasks_report(tmp_path / "page.html", compared, "usermodel evaluate", {"seed": 0})
+    page = (tmp_path / "page.html").read_text()
+    assert "Of 2 questions that the store can ask, the user vectors of mine answer 2 better" in page
+    assert "1 of them with 95 % intervals that do not meet" in page
+    assert "no vectors, watch-time: no rows" in page
+    compared["mine"] = tasks((0.58, 0.5, 0.6), (0.8, None, None))
+    write_tasks_report(tmp_path / "page.html", compared, "usermodel evaluate", {"seed": 0})
+    assert "answer 1 better" in (tmp_path / "page.html").read_text()
 
 
 def test_some_columns_only_and_options_without_effect(road):

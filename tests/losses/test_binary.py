@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from usermodel.losses import positive_and_negatives
-from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.binary import binary_cross_entropy, gbce_beta, prior_log_odds
 
 ROWS, CLASSES, DIM, N = 11, 8, 4, 5
 
@@ -74,6 +74,32 @@ def test_no_rows_is_zero_with_zero_gradients(shared):
     loss = binary_cross_entropy(events, items, target[:0], ids if shared else ids[:0])
     assert loss.item() == 0.0
     assert not any(g.any() for g in torch.autograd.grad(loss, [events, items]))
+
+
+def test_a_score_that_is_added_to_all_is_as_if_all_scores_were_higher():
+    events, items, target, ids = inputs(shared=False)
+    ones = torch.ones(ids.shape, dtype=torch.float64)
+    # One more number of each vector, whose product is the shift.
+    wide = torch.cat([events, torch.full_like(events[:, :1], -1.7)], 1)
+    known = torch.cat([items, torch.ones_like(items[:, :1])], 1)
+    ours = binary_cross_entropy(events, items, target, ids, None, beta=0.3, log_odds=-1.7)
+    torch.testing.assert_close(ours, naive(wide, known, target, ids, ones, 0.3), atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "beta"), [(1, 1.0), (16, 1.0), (256, 0.3)])
+def test_scores_of_zero_are_where_one_score_for_all_is_best(n, beta):
+    """Equal vectors with scores of 0 have a loss that no common score lowers; without a prior it falls at once."""
+    target, ids = torch.zeros(3, dtype=torch.int64), torch.arange(1, n + 1)
+    events, items = torch.ones(3, 1, dtype=torch.float64), torch.ones(n + 1, 1, dtype=torch.float64)
+
+    def slope(log_odds):
+        score = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        loss = binary_cross_entropy(events, items * score, target, ids, beta=beta, log_odds=log_odds)
+        return torch.autograd.grad(loss, score)[0].item()
+
+    assert slope(prior_log_odds(n, beta)) == pytest.approx(0, abs=1e-12)
+    assert slope(0.0) == pytest.approx((n - beta) / 2 / (n + 1))
+    assert prior_log_odds(1) == 0
 
 
 def test_beta_by_hand():

@@ -12,7 +12,7 @@ import torch
 import usermodel.negatives
 from usermodel.encoders.transformer import TransformerConfig
 from usermodel.errors import ConfigError
-from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.binary import binary_cross_entropy, gbce_beta, prior_log_odds
 from usermodel.losses.bpr import bpr
 from usermodel.losses.sampled import sampled_softmax
 from usermodel.losses.warp import warp
@@ -70,7 +70,7 @@ def test_the_rows_that_take_part_give_the_loss_and_gradient_of_the_whole_table(
         wanted = bpr(*arguments, weight)
     else:
         beta = gbce_beta(n, N_ITEMS, 0.75) if loss == "gbce" else 1.0
-        wanted = binary_cross_entropy(*arguments, weight, beta=beta)
+        wanted = binary_cross_entropy(*arguments, weight, beta=beta, log_odds=prior_log_odds(n, beta))
     torch.testing.assert_close(output.loss, wanted)
     assert list(output.parts) == [loss]
     names, weights = zip(*encoder.named_parameters(), strict=True)
@@ -103,8 +103,19 @@ def test_gbce_is_calibrated_to_the_draws_there_are(encoder, make_batch):
     output = NextItemConfig(loss="gbce", n_negatives=100).build(encoder, sampler)(encoder, batch)
     inputs, target = batch.shifted()
     arguments = (encoder(inputs).events, encoder.items.weight, target, SHARED)
-    wanted = binary_cross_entropy(*arguments, None, beta=gbce_beta(4, N_ITEMS, 0.75))
+    beta = gbce_beta(4, N_ITEMS, 0.75)
+    wanted = binary_cross_entropy(*arguments, None, beta=beta, log_odds=prior_log_odds(4, beta))
     torch.testing.assert_close(output.loss, wanted)
+
+
+@pytest.mark.parametrize("loss", ["gbce", "bce"])
+def test_without_prior_it_is_the_published_loss(encoder, make_batch, loss):
+    sampler, batch = Fixed(SHARED), make_batch(*HISTORIES)
+    config = NextItemConfig(loss=loss, n_negatives=4, prior=False)
+    inputs, target = batch.shifted()
+    beta = gbce_beta(4, N_ITEMS, 0.75) if loss == "gbce" else 1.0
+    wanted = binary_cross_entropy(encoder(inputs).events, encoder.items.weight, target, SHARED, beta=beta)
+    torch.testing.assert_close(config.build(encoder, sampler)(encoder, batch).loss, wanted)
 
 
 def test_the_sampler_is_told_targets_and_context_and_gets_no_gradient(encoder, make_batch):
@@ -197,6 +208,13 @@ def test_auto_is_exact_up_to_a_size_and_sampled_above(encoder, monkeypatch):
             (
                 "objective: expected log_q=false only with loss=sampled-softmax, got loss=bce; "
                 "found {'loss': 'bce', 'log_q': False}. Change the value."
+            ),
+        ),
+        (
+            {"loss": "bpr", "prior": False},
+            (
+                "objective: expected prior=false only with loss=bce or gbce, got loss=bpr; "
+                "found {'loss': 'bpr', 'prior': False}. Change the value."
             ),
         ),
     ],

@@ -12,16 +12,15 @@ import polars as pl
 
 from usermodel.baselines.item_knn import ItemKnn
 from usermodel.baselines.popularity import Popularity
+from usermodel.baselines.untrained import untrained
 from usermodel.benchmark.demo_report import DemoNumbers, write_demo_report
 from usermodel.benchmark.demo_tasks import TaskGain, other_tasks
 from usermodel.benchmark.evaluate import evaluate_encoder
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.files import save_tables
 from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.encoders.io import SavedEncoder
 from usermodel.events.readers import read_events
 from usermodel.events.simulate import SimulateConfig, simulate
-from usermodel.loader import generator
 from usermodel.recipes.autoregressive import next_item
 from usermodel.report.health import health
 from usermodel.retrieval.item_index import ItemIndex
@@ -163,21 +162,11 @@ def _compare(store: SequenceStore, run: Run, encoder: UserEncoder) -> dict[str, 
     task = NextItem(split=run.recipe.data.split)
     labels, split = task.requests(store), store.split(run.recipe.data.split)
     return {
-        "random encoder": evaluate_encoder(_untrained(run, encoder, store), store, task),
+        "random encoder": evaluate_encoder(untrained(run, store), store, task),
         "popularity": task.score(Popularity.fit(store, split, labels), store, labels),
         "item-kNN": task.score(ItemKnn.fit(store, split, labels), store, labels),
         "pretrained encoder": evaluate_encoder(encoder, store, task),
     }
-
-
-def _untrained(run: Run, encoder: UserEncoder, store: SequenceStore) -> UserEncoder:
-    """The same architecture before the first step."""
-    import torch
-
-    torch.manual_seed(int(generator(run.recipe.training.seed, "init").integers(2**63 - 1)))
-    module = run.recipe.encoder.build_on(store)
-    saved = SavedEncoder(module.eval(), run.recipe.encoder, encoder.vocabulary, "untrained")
-    return UserEncoder(saved, run.path)
 
 
 def _ceiling(logs: Path, store: SequenceStore) -> dict[str, float]:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from typing import Final, Literal
 
 from usermodel.benchmark.evaluate import evaluate
 from usermodel.benchmark.evaluate_labels import evaluate_attribute
 from usermodel.benchmark.evaluate_rows import evaluate_rows
 from usermodel.errors import DataError, NumericError, nearest
+from usermodel.events.splits import SplitConfig
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.tables import side_columns
 from usermodel.tasks.ctr import Ctr
+from usermodel.tasks.next_item import NextItem
 from usermodel.tasks.protocol import TaskResult
+from usermodel.tasks.user_attribute import UserAttribute
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.run import Run
+
+#: Names of tasks, in the order in which they are scored, and the metric that speaks for each; that of an attribute follows its column.
+MAIN: Final = {"next-item": "ndcg@10", "ctr": "auc", "watch-time": "xauc", "user-attribute": "auc"}
 
 
 @dataclass
@@ -30,6 +37,31 @@ class AllTasks:
 
     results: dict[str, list[TaskResult]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    def main(self) -> dict[str, TaskResult]:
+        """The result that speaks for each task, and for each column of the users table: ``ctr``, ``user-attribute gender``."""
+        found: dict[str, TaskResult] = {}
+        for task, rows in self.results.items():
+            for row in rows:
+                column, _, metric = row.metric.rpartition("/")
+                if metric == MAIN[task] and not row.by:
+                    found[f"{task} {column}".strip()] = row
+        return found
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How some vectors are scored on each task; None where they cannot be.
+
+    Attributes:
+        next_item: On items that users took next.
+        rows: On clicks and watch times.
+        attribute: On a column of the users table.
+    """
+
+    next_item: Callable[[NextItem], list[TaskResult]] | None
+    rows: Callable[[Ctr | WatchTime], list[TaskResult]]
+    attribute: Callable[[UserAttribute], list[TaskResult]] | None
 
 
 def evaluate_all(
@@ -57,50 +89,52 @@ def evaluate_all(
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    columns = _require_columns(store, labels)
-    split, found = run.recipe.data.split, AllTasks()
-    ways: dict[str, Callable[[], list[TaskResult]]] = {
-        "next-item": lambda: evaluate(run, store, part=part, allow_modules=allow_modules),
-        "ctr": lambda: evaluate_rows(run, store, Ctr(split=split), part=part, allow_modules=allow_modules),
-        "watch-time": lambda: evaluate_rows(
-            run, store, WatchTime(split=split), part=part, allow_modules=allow_modules
-        ),
-    }
-    for name, way in ways.items():
-        _try(found, name, name, way, on_task)
-    for column in columns:
-        _try(
-            found,
-            "user-attribute",
-            column,
-            lambda name=column: evaluate_attribute(run, store, name, allow_modules=allow_modules),  # type: ignore[misc]
-            on_task,
-        )
+    ways = Ways(
+        lambda task: evaluate(run, store, part=task.part, allow_modules=allow_modules),
+        lambda task: evaluate_rows(run, store, task, part=part, allow_modules=allow_modules),
+        lambda task: evaluate_attribute(run, store, task, allow_modules=allow_modules),
+    )
+    columns = require_columns(store, labels)
+    return score_ways(ways, run.recipe.data.split, part, columns, on_task)
+
+
+def score_ways(
+    ways: Ways,
+    split: SplitConfig,
+    part: Literal["valid", "test"],
+    columns: Sequence[str],
+    on_task: Callable[[str], None] | None,
+) -> AllTasks:
+    """Score all tasks in some ways."""
+    found = AllTasks()
+
+    def attempt(task: str, column: str, way: Callable[[], list[TaskResult]]) -> None:
+        if on_task is not None:
+            on_task(f"{task} {column}".strip())
+        try:
+            found.results[task] = found.results.get(task, []) + way()
+        except (DataError, NumericError) as error:
+            found.left_out[column or task] = str(error)
+
+    if (of_items := ways.next_item) is not None:
+        attempt("next-item", "", lambda: of_items(NextItem(part=part, split=split)))
+    attempt("ctr", "", lambda: ways.rows(Ctr(split=split)))
+    attempt("watch-time", "", lambda: ways.rows(WatchTime(split=split)))
+    if (of_users := ways.attribute) is not None:
+        for column in columns:
+            attempt("user-attribute", column, partial(of_users, UserAttribute(column)))
     return found
 
 
-def _require_columns(store: SequenceStore, labels: Sequence[str]) -> Sequence[str]:
-    """Those that are asked for, which must be there, or all."""
+def require_columns(store: SequenceStore, labels: Sequence[str]) -> Sequence[str]:
+    """Those that are asked for, which must be there, or all.
+
+    Raises:
+        DataError: One is not.
+    """
     columns = side_columns(store, "users")
     for name in labels:
         if name not in columns:
             expected, do = ", ".join(columns) or "columns of a users table", nearest(name, columns)
             raise DataError("labels", expected=expected, found=repr(name), do=do)
     return labels or columns
-
-
-def _try(
-    found: AllTasks,
-    task: str,
-    name: str,
-    way: Callable[[], list[TaskResult]],
-    on_task: Callable[[str], None] | None,
-) -> None:
-    if on_task is not None:
-        on_task(task if task == name else f"{task} {name}")
-    try:
-        found.results.setdefault(task, []).extend(way())
-    except (DataError, NumericError) as error:
-        found.left_out[name] = str(error)
-    if not found.results.get(task):
-        found.results.pop(task, None)

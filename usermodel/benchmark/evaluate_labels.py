@@ -49,10 +49,18 @@ def evaluate_attribute(
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     task = UserAttribute(task) if isinstance(task, str) else task
-    known = task.requests(store)
     _tell_if_trained_on(run, task.label, allow_modules)
-    encoder = UserEncoder.load(run, allow_modules=allow_modules)
-    users = store.users.decode(known.user + 1).alias(USER)
+    return probe_encoder(UserEncoder.load(run, allow_modules=allow_modules), store, task, on_progress)
+
+
+def probe_encoder(
+    encoder: UserEncoder,
+    store: SequenceStore,
+    task: UserAttribute,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[TaskResult]:
+    """`evaluate_attribute` for an encoder."""
+    users = store.users.decode(task.requests(store).user + 1).alias(USER)
     return task.score(encoder.encode(store, users=users, on_progress=on_progress), store)
 
 

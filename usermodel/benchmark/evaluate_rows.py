@@ -59,16 +59,32 @@ def evaluate_rows(
     encoder = UserEncoder.load(run, allow_modules=allow_modules)
     encoder.require(store)
     require_untrained_targets(run, store)
-    module = encoder.module
-    requests = task.requests(store, module.max_history, module.n_items)
-    vectors = encode_once(module, store, requests, on_progress=on_progress)
 
     def keep(scorer: Scorer) -> None:
         if on_scorer is not None:
             on_scorer(replace(scorer, encoder=encoder.content_hash))
 
     kept = None if on_scorer is None else keep
-    return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch, on_scorer=kept)
+    return score_encoder(
+        encoder, store, task, part=part, on_progress=on_progress, on_epoch=on_epoch, on_scorer=kept
+    )
+
+
+def score_encoder(
+    encoder: UserEncoder,
+    store: SequenceStore,
+    task: WatchTime | Ctr,
+    *,
+    part: SplitName = "test",
+    on_progress: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_scorer: Callable[[Scorer], None] | None = None,
+) -> list[TaskResult]:
+    """`evaluate_rows` for an encoder, whatever it was trained on."""
+    module = encoder.module
+    requests = task.requests(store, module.max_history, module.n_items)
+    vectors = encode_once(module, store, requests, on_progress=on_progress)
+    return task.score(vectors, store, part=part, encoder=module, on_epoch=on_epoch, on_scorer=on_scorer)
 
 
 def _require_split(run: Run, task: WatchTime | Ctr) -> None:

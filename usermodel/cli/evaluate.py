@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import typer
 
 from usermodel.cli import common
+from usermodel.cli.evaluate_all import WantedAll, score_all
 from usermodel.cli.evaluate_labels import WantedLabels, score_labels
-from usermodel.cli.evaluate_rows import Wanted, score_all, score_rows
+from usermodel.cli.evaluate_rows import Wanted, score_rows
 from usermodel.cli.outputs import refuse_taken
 from usermodel.cli.results import print_results, write_results
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from usermodel.metrics.groups import By
     from usermodel.tasks.next_item import NextItemOptions
 
-#: Tasks whose rows are events or impressions, and those that each of their options is for.
+#: Tasks whose rows are events or impressions, and the tasks that each option of some is for.
 ROWS: Final = ("ctr", "watch-time")
 OF_ROWS: Final = {
     "--head": ROWS,
@@ -27,6 +28,8 @@ OF_ROWS: Final = {
     "--set": ROWS,
     "--save-head": ROWS,
     "--fine-tune": ROWS,
+    "--beside": ("all",),
+    "--html": ("all",),
 }
 
 OF_LABELS: Final = ("--label", "--labels", "--probe", "--labelled", "--scale")
@@ -160,6 +163,21 @@ def evaluate(
             help="An index of the run's items: how much of the exact best it finds for these users."
         ),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="all: score this run, too, and what needs no pretraining: no vectors, statistics of histories, means of item vectors, "
+            "the encoder before its first step. Repeatable.",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="all: score what needs no pretraining, too, and write a page with pictures; the file must not exist, unless --overwrite.",
+        ),
+    ] = None,
     json_out: Annotated[
         Path | None,
         typer.Option(
@@ -178,7 +196,7 @@ def evaluate(
 
     allowed = allow_module or []
     of_items = {"--metrics": metrics, "--by": by, "--as": as_, "--interval": interval, "--index": index}
-    rows_given = (head, features, target, calibration, set_, save_head, fine_tune or None)
+    rows_given = (head, features, target, calibration, set_, save_head, fine_tune or None, beside, html)
     of_rows = dict(zip(OF_ROWS, rows_given, strict=True))
     of_labels = dict(zip(OF_LABELS, (label, labels, probe, labelled, scale), strict=True))
     _require_effect(task, of_items, of_labels, part, of_rows)
@@ -188,9 +206,9 @@ def evaluate(
     opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
     about_run = facts(finished, opened)
     if task == "all":
-        every = score_all(finished, opened, _names(label or ""), part, allowed)
+        every = WantedAll(_names(label or ""), part, beside or [], html, overwrite)
+        objects = score_all(finished, opened, every, allowed)
         if json_out is not None:
-            objects = {name: flat(rows, task=name, split=part, **about_run) for name, rows in every.items()}
             write_results(json_out, objects)
         return
     if task != "next-item":

@@ -1,4 +1,4 @@
-"""Of usermodel evaluate: tasks whose rows are events or impressions, and all tasks at once."""
+"""Of usermodel evaluate: tasks whose rows are events or impressions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from usermodel.cli import common
-from usermodel.cli.results import print_results
 
 if TYPE_CHECKING:
     from usermodel.benchmark.score_rows import Scorer
@@ -71,26 +70,6 @@ def score_rows(
             on_progress=update,
             on_scorer=None if wanted.out is None else keep,
         )
-
-
-def score_all(
-    run: Run,
-    store: SequenceStore,
-    names: Sequence[str],
-    part: Literal["test", "valid"],
-    allowed: Sequence[str],
-) -> dict[str, list[TaskResult]]:
-    """Every task that the store has rows for, printed one after the other; the others with what they lack."""
-    from usermodel.benchmark.evaluate_all import evaluate_all
-
-    with common.plain_warnings():
-        found = evaluate_all(run, store, part=part, labels=names, allow_modules=allowed, on_task=common.say)
-    counted = {"next-item": "users", "user-attribute": "users"}
-    for task, rows in found.results.items():
-        print_results(rows, f"{task}, {part}", counted=counted.get(task, "rows"))
-    for name, reason in found.left_out.items():
-        common.say(f"without {name}: {reason}")
-    return found.results
 
 
 def _watch_time(run: Run, wanted: Wanted) -> WatchTime:

@@ -18,15 +18,13 @@ def print_results(found: Sequence[TaskResult], title: str, counted: str = "users
     from usermodel.metrics.groups import COUNTED
 
     whole = [one for one in found if not one.by]
-    rows = [(one.metric, one.value, _interval(one.low, one.high), one.n) for one in whole]
+    rows = [(one.metric, one.value, interval(one.low, one.high), one.n) for one in whole]
     common.print_table(title, ["metric", "value", "95 % interval", counted], rows)
     heads = [*COUNTED.items(), ("duration", "duration of the item")]
     for by, head in heads:
         groups = sorted((one for one in found if one.by == by), key=lambda one: _order(whole, one))
         if groups:
-            shown = [
-                (one.metric, one.group, one.value, _interval(one.low, one.high), one.n) for one in groups
-            ]
+            shown = [(one.metric, one.group, one.value, interval(one.low, one.high), one.n) for one in groups]
             common.print_table(f"by {by}", ["metric", head, "value", "95 % interval", counted], shown)
     _print_definitions(whole)
     if unknown := whole[0].n_unknown_targets:
@@ -52,7 +50,8 @@ def _print_definitions(whole: Sequence[TaskResult]) -> None:
         common.say(rule if len(rules) == 1 else f"{', '.join(names)}: {rule}")
 
 
-def _interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None) -> str:
+    """Both ends, or a dash."""
     return "-" if low is None or high is None else f"{low:.4f} - {high:.4f}"
 
 

@@ -3,10 +3,14 @@
 Source: SASRec (Kang & McAuley 2018, section III.E) for one negative; gSASRec (Petrov & Macdonald 2023, arXiv 2308.07192,
 section 5) for n of them and for gBCE. Deviations: the gradient of a negative that is the row's own positive is zero,
 where their code pushes the target down; the power of the sigmoid is a factor of its logarithm, where their code takes
-detours through float64.
+detours through float64; and scores may be measured from the log-odds of a constant, as classifiers of rare classes begin
+(Lin et al. 2017, arXiv 1708.02002, section 4.1). Without, all scores must fall first, which the vectors of users do together:
+in large batches they meet in one point and stay there.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Float, Int64
@@ -24,6 +28,7 @@ def binary_cross_entropy(
     weight: Float[Tensor, "*rows n"] | None = None,
     *,
     beta: float = 1.0,
+    log_odds: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Mean of ``-(log sigmoid(s+)^beta + sum_i w_i log(1 - sigmoid(s_i))) / (n + 1)``.
 
@@ -36,6 +41,7 @@ def binary_cross_entropy(
         ids: Classes drawn, ``[n]`` for all rows or ``[targets, n]``.
         weight: Weight of each draw; None means 1.
         beta: Power of the positive's sigmoid, see `gbce_beta`; 1 is plain binary cross-entropy.
+        log_odds: Added to every score, which changes no order; see `prior_log_odds`.
 
     Returns:
         The mean over rows; 0 with zero gradient when there is no row.
@@ -43,12 +49,18 @@ def binary_cross_entropy(
 
     def rule(positive: Tensor, negative: Tensor, each: Tensor, hit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         share = 1.0 / (negative.shape[1] + 1)
+        positive, negative = positive + log_odds, negative + log_odds
         each = (each * share).expand_as(negative).masked_fill(hit, 0.0)
         loss = beta * share * softplus(-positive).sum() + (each * softplus(negative)).sum()
         return loss, -beta * share * torch.sigmoid(-positive), each * torch.sigmoid(negative)
 
     extra = torch.ones_like(ids, dtype=events.dtype) if weight is None else weight
     return mean_over_rows(rule, events, items, target, ids, extra)
+
+
+def prior_log_odds(n_negatives: int, beta: float = 1.0) -> float:
+    """Where the loss of one score for all is least: ``log(beta / n)``, which is 0 for one negative without ``beta``."""
+    return math.log(beta / max(n_negatives, 1))
 
 
 def gbce_beta(n_negatives: int, n_items: int, calibration: float) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError
-from usermodel.losses.binary import binary_cross_entropy, gbce_beta
+from usermodel.losses.binary import binary_cross_entropy, gbce_beta, prior_log_odds
 from usermodel.losses.bpr import bpr
 from usermodel.losses.sampled import sampled_softmax
 from usermodel.losses.softmax import full_softmax
@@ -44,6 +44,7 @@ class ItemLoss(nn.Module):
         n_negatives: Draws; None means `N_NEGATIVES`.
         calibration: ``t`` of gBCE; None means `CALIBRATION`.
         log_q: Whether the sampled softmax divides each draw by its probability; without, each counts once.
+        prior: Whether scores of ``bce`` and ``gbce`` are measured from `prior_log_odds`.
 
     Raises:
         ConfigError: A sampler is missing, or a number of negatives is given to a loss that draws none.
@@ -58,6 +59,7 @@ class ItemLoss(nn.Module):
         n_negatives: int | None = None,
         calibration: float | None = None,
         log_q: bool = True,
+        prior: bool = True,
     ) -> None:
         super().__init__()
         self.name = resolve(loss, n_items)
@@ -65,7 +67,7 @@ class ItemLoss(nn.Module):
         _require_sense(loss, self.name, n_items, negatives, n_negatives)
         self.negatives = None if self.name == "softmax" else negatives
         self.calibration = CALIBRATION if calibration is None else calibration
-        self.log_q = log_q
+        self.log_q, self.prior = log_q, prior
 
     def facts(self) -> dict[str, object]:
         """What is computed, for the run's manifest."""
@@ -109,7 +111,10 @@ class ItemLoss(nn.Module):
             # Of the draws there are: a sampler that draws from the batch may have fewer than were asked for.
             n = ids.shape[-1]
             beta = gbce_beta(n, self.n_items, self.calibration) if self.name == "gbce" else 1.0
-            return binary_cross_entropy(events, items, target, ids, drawn.weight, beta=beta)
+            log_odds = prior_log_odds(n, beta) if self.prior else 0.0
+            return binary_cross_entropy(
+                events, items, target, ids, drawn.weight, beta=beta, log_odds=log_odds
+            )
         if self.name == "warp":
             assert drawn.log_q is not None
             return warp(events, items, target, ids, drawn.log_q, drawn.weight, n_items=self.n_items)

@@ -25,12 +25,15 @@ class NextItemConfig(ObjectiveConfig):
         calibration: ``t`` of ``gbce``, 0 to 1; None means 0.75.
         log_q: Whether ``sampled-softmax`` divides each draw by its probability. Without, each counts once, as in the plain
             in-batch softmax, and items that are drawn often are recommended less.
+        prior: Whether ``bce`` and ``gbce`` measure scores from the log-odds of a constant, so that scores of 0 are where training
+            may begin. Without, as published, many negatives a positive draw all users' vectors into one point in large batches.
     """
 
     loss: LossName = "auto"
     n_negatives: int | None = Field(default=None, ge=1)
     calibration: float | None = Field(default=None, ge=0, le=1)
     log_q: bool = True
+    prior: bool = True
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> NextItemConfig:
@@ -40,6 +43,8 @@ class NextItemConfig(ObjectiveConfig):
             raise ValueError(f"calibration only with loss=gbce, got loss={self.loss}")
         if self.loss != "sampled-softmax" and not self.log_q:
             raise ValueError(f"log_q=false only with loss=sampled-softmax, got loss={self.loss}")
+        if self.loss not in {"bce", "gbce"} and not self.prior:
+            raise ValueError(f"prior=false only with loss=bce or gbce, got loss={self.loss}")
         return self
 
     def draws_negatives(self, n_items: int) -> bool:
@@ -61,8 +66,15 @@ class NextItemConfig(ObjectiveConfig):
         Raises:
             ConfigError: The loss needs a sampler.
         """
-        n, t = self.n_negatives, self.calibration
-        return ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=n, calibration=t, log_q=self.log_q)
+        return ItemLoss(
+            self.loss,
+            encoder.n_items,
+            negatives,
+            n_negatives=self.n_negatives,
+            calibration=self.calibration,
+            log_q=self.log_q,
+            prior=self.prior,
+        )
 
 
 def require_causal(encoder: EncoderModule) -> None:

@@ -1,0 +1,140 @@
+"""Of usermodel evaluate: all tasks at once, and beside what needs no pretraining and beside other runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from usermodel.cli import common
+from usermodel.cli.outputs import refuse_taken
+from usermodel.cli.results import interval, print_results
+
+if TYPE_CHECKING:
+    from usermodel.benchmark.evaluate_all import AllTasks
+    from usermodel.store.sequence_store import SequenceStore
+    from usermodel.training.run import Run
+
+
+@dataclass(frozen=True)
+class WantedAll:
+    """What the command line says of all tasks: columns to probe for, the part, other runs, and the page."""
+
+    labels: tuple[str, ...]
+    part: Literal["test", "valid"]
+    beside: Sequence[Path] = ()
+    html: Path | None = None
+    overwrite: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether more than the one run is scored."""
+        return bool(self.beside) or self.html is not None
+
+
+def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequence[str]) -> dict[str, Any]:
+    """Every task that the store has rows for, printed one after the other; the others with what they lack.
+
+    Returns:
+        One flat object per task; where more than the run is scored, under ``beside`` the same by name.
+
+    Raises:
+        OutputExistsError: There is such a page, and it may not go.
+    """
+    from usermodel.benchmark.beside import evaluate_beside
+    from usermodel.benchmark.evaluate import facts
+    from usermodel.benchmark.evaluate_all import evaluate_all
+    from usermodel.benchmark.tasks_report import write_tasks_report
+
+    if wanted.html is not None:
+        refuse_taken(wanted.html, wanted.overwrite)
+    part, labels = wanted.part, wanted.labels
+    with common.plain_warnings():
+        if not wanted.compares:
+            found = evaluate_all(
+                run, store, part=part, labels=labels, allow_modules=allowed, on_task=common.say
+            )
+            _print(found, part)
+            return _flat(found, part, facts(run, store))
+        runs = _named([run, *_opened(wanted.beside, allowed)])
+        every = evaluate_beside(
+            runs, store, part=part, labels=labels, allow_modules=allowed, on_task=common.say
+        )
+    about = {name: facts(runs[name], store) if name in runs else {} for name in every}
+    name, *others = every
+    _print(every[name], part)
+    _print_beside(every)
+    if wanted.html is not None:
+        write_tasks_report(wanted.html, every, _command(runs, store, wanted), about[name])
+        common.say(f"wrote {wanted.html}")
+    beside = {other: _flat(every[other], part, about[other]) for other in others}
+    return _flat(every[name], part, about[name]) | {"beside": beside}
+
+
+def _opened(paths: Sequence[Path], allowed: Sequence[str]) -> list[Run]:
+    from usermodel.training.run import Run
+
+    return [Run.open(path, allow_modules=allowed) for path in paths]
+
+
+def _named(runs: Sequence[Run]) -> dict[str, Run]:
+    """By the names of their folders; by their whole paths where two have the same name.
+
+    Raises:
+        ConfigError: The same run twice.
+    """
+    from usermodel.errors import ConfigError
+
+    names = [run.path.resolve().name for run in runs]
+    paths = [str(run.path.resolve()) for run in runs]
+    if len(set(paths)) < len(paths):
+        found = next(path for path in paths if paths.count(path) > 1)
+        do = "Name each run once."
+        raise ConfigError("--beside", expected="other runs", found=f"{found} again", do=do)
+    titles = paths if len(set(names)) < len(names) else names
+    return dict(zip(titles, runs, strict=True))
+
+
+def _print(found: AllTasks, part: str) -> None:
+    counted = {"next-item": "users", "user-attribute": "users"}
+    for task, rows in found.results.items():
+        print_results(rows, f"{task}, {part}", counted=counted.get(task, "rows"))
+    for name, reason in found.left_out.items():
+        common.say(f"without {name}: {reason}")
+
+
+def _print_beside(every: Mapping[str, AllTasks]) -> None:
+    """The main metric of each task, a row for each of the compared."""
+    mains = {name: found.main() for name, found in every.items()}
+    rows = [
+        (
+            row.metric if "/" in row.metric else f"{task} {row.metric}",
+            name,
+            row.value,
+            interval(row.low, row.high),
+        )
+        for task in next(iter(mains.values()))
+        for name, main in mains.items()
+        if (row := main.get(task)) is not None
+    ]
+    common.print_table(
+        "beside what needs no pretraining", ["task", "vectors", "value", "95 % interval"], rows
+    )
+
+
+def _flat(found: AllTasks, part: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    from usermodel.benchmark.evaluate import flat
+
+    return {task: flat(rows, task=task, split=part, **about) for task, rows in found.results.items()}
+
+
+def _command(runs: Mapping[str, Run], store: SequenceStore, wanted: WantedAll) -> str:
+    run, *others = (str(run.path) for run in runs.values())
+    words = ["usermodel", "evaluate", run, str(store.path), "--task", "all"]
+    for other in others:
+        words += ["--beside", other]
+    words += ["--label", ",".join(wanted.labels)] if wanted.labels else []
+    words += ["--part", wanted.part] if wanted.part != "test" else []
+    return shlex.join([*words, "--html", str(wanted.html)])
