@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 2
 LONG := test-slow proof-beauty proof-ml-1m proof-parity proof-serving proof-intents proof-intents-ml-1m proof-family \
   proof-intents-ablations proof-user-attribute proof-which-negatives \
   proof-log-q proof-denoised proof-gowalla proof-item-self-supervision \
-  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time proof-ctr proof-attribute-curves \
+  proof-nbpo proof-relevance proof-metric-learning proof-new-items proof-propagation-depth proof-watch-time proof-ctr proof-attribute-curves proof-tasks \
   bench-ingest bench-ingest-peers bench-ingest-large bench-train bench-loss bench-pieces bench-serve \
   bench-objectives bench-ctr bench-negatives bench-propagation gpu-proof
 .PHONY: demo test check format proof-demo readme peers clean help $(LONG)
@@ -148,6 +148,11 @@ proof-new-items: $(VENV)/.installed
 proof-attribute-curves: $(VENV)/.installed
 	for data in movielens-1m movielens-100k tenrec kuairand simulator; do \
 	  $(BIN)/python benchmarks/quality/attribute_curves.py --data $$data --out benchmarks/results/attribute_curves_$$data.json || exit 1; done
+
+# All tasks by objective, beside what needs no pretraining; an hour. A stopped command goes on.
+proof-tasks: $(VENV)/.installed
+	for data in simulator movielens-100k kuairand; do \
+	  $(BIN)/python benchmarks/quality/all_tasks.py --data $$data --out benchmarks/results/all_tasks_$$data.json || exit 1; done
 
 # All watch-time heads with user vectors and without; hours. A stopped command goes on.
 proof-watch-time: $(VENV)/.installed

@@ -11,7 +11,14 @@ from usermodel.baselines.mean_of_items import mean_of_items
 from usermodel.baselines.popularity import Popularity
 from usermodel.baselines.untrained import untrained
 from usermodel.benchmark.evaluate import evaluate_encoder
-from usermodel.benchmark.evaluate_all import AllTasks, Ways, evaluate_all, require_columns, score_ways
+from usermodel.benchmark.evaluate_all import (
+    AllTasks,
+    Asked,
+    Ways,
+    evaluate_all,
+    require_columns,
+    score_ways,
+)
 from usermodel.benchmark.evaluate_labels import probe_encoder
 from usermodel.benchmark.evaluate_rows import score_encoder
 from usermodel.embedding_table import EmbeddingTable
@@ -42,6 +49,7 @@ def evaluate_beside(
     *,
     part: Literal["valid", "test"] = "test",
     labels: Sequence[str] = (),
+    on_rows: Sequence[Ctr | WatchTime] | None = None,
     allow_modules: Sequence[str] = (),
     on_task: Callable[[str], None] | None = None,
 ) -> dict[str, AllTasks]:
@@ -52,6 +60,7 @@ def evaluate_beside(
         store: The store they were trained on, or what that has grown into by ``append``.
         part: Which rows are scored.
         labels: Columns of the users table to probe vectors for; none means all of them.
+        on_rows: See `evaluate_all`.
         allow_modules: Modules outside usermodel whose classes a run may name.
         on_task: Told whose task begins, and which.
 
@@ -65,7 +74,7 @@ def evaluate_beside(
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     split = _require_alike(runs).recipe.data.split
-    columns = require_columns(store, labels)
+    asked = Asked(split, part, require_columns(store, labels), on_rows)
     found: dict[str, AllTasks] = {}
 
     def tell(name: str) -> Callable[[str], None] | None:
@@ -73,7 +82,13 @@ def evaluate_beside(
 
     for name, run in runs.items():
         found[name] = evaluate_all(
-            run, store, part=part, labels=labels, allow_modules=allow_modules, on_task=tell(name)
+            run,
+            store,
+            part=part,
+            labels=labels,
+            on_rows=on_rows,
+            allow_modules=allow_modules,
+            on_task=tell(name),
         )
     first = next(iter(runs.values()))
     encoder = UserEncoder.load(first, allow_modules=allow_modules)
@@ -84,7 +99,7 @@ def evaluate_beside(
         "no pretraining": _of_encoder(untrained(first, store), store, part),
     }
     for name in BASELINES:
-        found[name] = score_ways(ways[name], split, part, columns, tell(name))
+        found[name] = score_ways(ways[name], asked, tell(name))
     return found
 
 

@@ -64,12 +64,34 @@ class Ways:
     attribute: Callable[[UserAttribute], list[TaskResult]] | None
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is scored, whatever the vectors.
+
+    Attributes:
+        split: Of the rows.
+        part: Of the split.
+        columns: Of the users table.
+        on_rows: Tasks on rows; None for the defaults.
+    """
+
+    split: SplitConfig
+    part: Literal["valid", "test"]
+    columns: Sequence[str]
+    on_rows: Sequence[Ctr | WatchTime] | None = None
+
+    def tasks(self) -> Sequence[Ctr | WatchTime]:
+        """Tasks on rows."""
+        return (Ctr(split=self.split), WatchTime(split=self.split)) if self.on_rows is None else self.on_rows
+
+
 def evaluate_all(
     run: Run | str | os.PathLike[str],
     store: SequenceStore | str | os.PathLike[str],
     *,
     part: Literal["valid", "test"] = "test",
     labels: Sequence[str] = (),
+    on_rows: Sequence[Ctr | WatchTime] | None = None,
     allow_modules: Sequence[str] = (),
     on_task: Callable[[str], None] | None = None,
 ) -> AllTasks:
@@ -80,6 +102,7 @@ def evaluate_all(
         store: The store it was trained on, or what that has grown into by ``append``.
         part: Which rows are scored.
         labels: Columns of the users table to probe vectors for; none means all of them.
+        on_rows: Tasks on rows, one of a kind, with the split of the run; None means clicks on impressions, and watch time in seconds.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_task: Told the name of each task before it begins.
 
@@ -94,17 +117,11 @@ def evaluate_all(
         lambda task: evaluate_rows(run, store, task, part=part, allow_modules=allow_modules),
         lambda task: evaluate_attribute(run, store, task, allow_modules=allow_modules),
     )
-    columns = require_columns(store, labels)
-    return score_ways(ways, run.recipe.data.split, part, columns, on_task)
+    asked = Asked(run.recipe.data.split, part, require_columns(store, labels), on_rows)
+    return score_ways(ways, asked, on_task)
 
 
-def score_ways(
-    ways: Ways,
-    split: SplitConfig,
-    part: Literal["valid", "test"],
-    columns: Sequence[str],
-    on_task: Callable[[str], None] | None,
-) -> AllTasks:
+def score_ways(ways: Ways, asked: Asked, on_task: Callable[[str], None] | None) -> AllTasks:
     """Score all tasks in some ways."""
     found = AllTasks()
 
@@ -117,11 +134,11 @@ def score_ways(
             found.left_out[column or task] = str(error)
 
     if (of_items := ways.next_item) is not None:
-        attempt("next-item", "", lambda: of_items(NextItem(part=part, split=split)))
-    attempt("ctr", "", lambda: ways.rows(Ctr(split=split)))
-    attempt("watch-time", "", lambda: ways.rows(WatchTime(split=split)))
+        attempt("next-item", "", lambda: of_items(NextItem(part=asked.part, split=asked.split)))
+    for one in asked.tasks():
+        attempt(one.card.name, "", partial(ways.rows, one))
     if (of_users := ways.attribute) is not None:
-        for column in columns:
+        for column in asked.columns:
             attempt("user-attribute", column, partial(of_users, UserAttribute(column)))
     return found
 
