@@ -3,9 +3,8 @@
     python benchmarks/quality/attribute_curves.py --data movielens-1m --out benchmarks/results/attribute_curves_movielens-1m.json
 
 ``next-item``: user vectors of the recipe next-item-fast. ``no pretraining``: of the same encoder as it begins. ``mean of items``: the mean of
-the item vectors of each user's history, by the pretrained encoder's table. ``bag of items``: 64 singular vectors of the matrix of users and
-items, whose entries are weighted by how rare the item is. ``statistics``: length of the history, mean and spread of the logarithm of how often
-its items are taken, share of the user's most frequent hour, and days between first and last event (where there are times). All are probed alike, over the same five
+the item vectors of as many of the latest events as the encoder reads, by its own table. ``bag of items``: 64 singular vectors of the matrix of
+users and items, whose entries are weighted by how rare the item is. ``statistics``: `usermodel.baselines.history_statistics`. All are probed alike, over the same five
 parts. For the simulator ``law``: the probabilities that the attribute was drawn from, the best there is; ``reached`` is the share of the way from chance to
 it. Data: $USERMODEL_DATA_DIR. Writes one JSON object: means and 95 % intervals over seeds (Student's t) of encoders and parts. A stopped command goes on.
 """
@@ -21,22 +20,24 @@ from typing import Any
 import cells
 import numpy as np
 import polars as pl
-import torch
 from numpy import ndarray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
 from seeds import interval
 
 import usermodel as um
+from usermodel.baselines.history_statistics import HistoryStatistics
+from usermodel.baselines.mean_of_items import mean_of_items
+from usermodel.baselines.untrained import untrained
 from usermodel.embedding_table import EmbeddingTable
 from usermodel.embeddings.user_encoder import UserEncoder
-from usermodel.encoders import io
 from usermodel.errors import DataError
 from usermodel.events.data_sets import read_data_set
 from usermodel.events.simulate import SimulateConfig, simulate
 from usermodel.events.simulate_users import DEVICES, REGIONS
 from usermodel.metrics.classification import measure
 from usermodel.recipes.catalog import find
+from usermodel.sampling.protocol import Examples
 from usermodel.store.attributes import read_attribute
 from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
@@ -62,7 +63,7 @@ NAMES = {
     "kuairand": "kuairand-27k",
 }
 LABELLED = (50, 200, 1000, None)
-WIDTH, DAY, HOUR = 64, 86_400_000_000, 3_600_000_000
+WIDTH = 64
 LAWS = {"device": "p_device", "region": "p_region"}
 VALUES = {"device": DEVICES, "region": REGIONS}
 
@@ -81,46 +82,24 @@ def make_store(data: str, folder: Path) -> SequenceStore:
 def vectors_of(store: SequenceStore, seed: int) -> dict[str, ndarray]:
     """Everything that is probed, a row a user."""
     recipe = find("next-item-fast").override({"training.seed": seed, "training.max_epochs": 30})
-    found: dict[str, ndarray] = {}
     with tempfile.TemporaryDirectory() as name:
-        torch.manual_seed(seed)
-        io.save(Path(name) / "first", recipe.encoder.build_on(store), recipe.encoder, store.vocabulary)
-        pretrain(store, recipe, Path(name) / "run")
-        for title, place in (("no pretraining", "first"), ("next-item", "run")):
-            encoder = UserEncoder.load(Path(name) / place)
-            found[title] = np.asarray(encoder.encode(store).vectors)
-        with torch.no_grad():
-            items = np.concatenate([np.zeros((1, encoder.module.dim)), encoder.module.item_vectors().numpy()])
+        run = pretrain(store, recipe, Path(name) / "run")
+        encoder = UserEncoder.load(run)
+        known = {
+            "no pretraining": untrained(run, store),
+            "next-item": encoder,
+            "mean of items": mean_of_items(encoder),
+        }
+        found = {title: np.asarray(one.encode(store).vectors) for title, one in known.items()}
     user = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
-    matrix = csr_array(
-        (np.ones(store.n_events), (user, store.items)), shape=(store.n_users, store.n_items + 1)
-    )
-    length = np.diff(store.offsets)[:, None]
-    found["mean of items"] = (matrix @ items) / length
+    shape = (store.n_users, store.n_items + 1)
+    matrix = csr_array((np.ones(store.n_events), (user, store.items)), shape=shape)
     rare = np.log(store.n_users / (1 + np.asarray((matrix > 0).sum(0)).ravel()))
     weighted = csr_array(matrix.multiply(rare))
-    left, values, _ = svds(weighted / np.sqrt(length), k=WIDTH, random_state=seed)
-    found["bag of items"] = left * values
-    return found | {"statistics": statistics(store, matrix)}
-
-
-def statistics(store: SequenceStore, matrix: csr_array) -> ndarray:
-    """What is known without looking at which items they are."""
-    length = np.diff(store.offsets).astype(np.float64)
-    taken = np.log(np.maximum(np.bincount(store.items, minlength=store.n_items + 1), 1))
-    mean = (matrix @ taken) / length
-    spread = np.sqrt(np.maximum((matrix @ taken**2) / length - mean**2, 0))
-    columns = [np.log(length), mean, spread]
-    if store.time_kind == "utc":
-        times = np.asarray(store.times)
-        user = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
-        hours = np.zeros((store.n_users, 24))
-        np.add.at(hours, (user, times // HOUR % 24), 1)
-        columns += [
-            hours.max(1) / length,
-            np.log1p((times[store.offsets[1:] - 1] - times[store.offsets[:-1]]) / DAY),
-        ]
-    return np.column_stack(columns)
+    left, values, _ = svds(weighted / np.sqrt(np.diff(store.offsets))[:, None], k=WIDTH, random_state=seed)
+    whole = Examples.histories(store, np.arange(store.n_users), store.offsets[1:], store.n_events)
+    statistics = HistoryStatistics.fit(store, store.split()).vectors(store, whole)
+    return found | {"bag of items": left * values, "statistics": statistics}
 
 
 def cell(data: str, path: str, seed: int) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from usermodel.baselines.history_statistics import HistoryStatistics
 from usermodel.baselines.mean_of_items import mean_of_items
 from usermodel.baselines.popularity import Popularity
 from usermodel.baselines.untrained import untrained
-from usermodel.benchmark.evaluate import evaluate_encoder
+from usermodel.benchmark.evaluate import evaluate_encoder, require_untrained_targets
 from usermodel.benchmark.evaluate_all import (
     AllTasks,
     Asked,
     Ways,
-    evaluate_all,
     require_columns,
     score_ways,
+    ways_of_run,
 )
 from usermodel.benchmark.evaluate_labels import probe_encoder
 from usermodel.benchmark.evaluate_rows import score_encoder
@@ -53,14 +53,14 @@ def evaluate_beside(
     allow_modules: Sequence[str] = (),
     on_task: Callable[[str], None] | None = None,
 ) -> dict[str, AllTasks]:
-    """Score runs on all tasks, see `evaluate_all`, and beside them `BASELINES`: the same heads, probes and rows.
+    """Score runs on all tasks, and beside them `BASELINES`: the same heads, probes and rows. Arguments are those of `evaluate_all`.
 
     Args:
         runs: By the names they are to have; the first is the one whose encoder and items the baselines take.
         store: The store they were trained on, or what that has grown into by ``append``.
         part: Which rows are scored.
-        labels: Columns of the users table to probe vectors for; none means all of them.
-        on_rows: See `evaluate_all`.
+        labels: Columns of the users table.
+        on_rows: Tasks on rows.
         allow_modules: Modules outside usermodel whose classes a run may name.
         on_task: Told whose task begins, and which.
 
@@ -73,45 +73,38 @@ def evaluate_beside(
         DataError: A label that is no column.
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    split = _require_alike(runs).recipe.data.split
-    asked = Asked(split, part, require_columns(store, labels), on_rows)
-    found: dict[str, AllTasks] = {}
+    first = _require_alike(runs, store)
+    asked = Asked(first.recipe.data.split, part, require_columns(store, labels), on_rows)
+    encoder = UserEncoder.load(first, allow_modules=allow_modules)
+    ways = {name: ways_of_run(run, store, part, allow_modules) for name, run in runs.items()}
+    ways |= _baselines(first, encoder, store, part)
 
     def tell(name: str) -> Callable[[str], None] | None:
         return None if on_task is None else lambda task: on_task(f"{name}: {task}")
 
-    for name, run in runs.items():
-        found[name] = evaluate_all(
-            run,
-            store,
-            part=part,
-            labels=labels,
-            on_rows=on_rows,
-            allow_modules=allow_modules,
-            on_task=tell(name),
-        )
-    first = next(iter(runs.values()))
-    encoder = UserEncoder.load(first, allow_modules=allow_modules)
-    ways = {
+    return {name: score_ways(one, asked, tell(name)) for name, one in ways.items()}
+
+
+def _baselines(run: Run, encoder: UserEncoder, store: SequenceStore, part: SplitName) -> dict[str, Ways]:
+    return {
         "no vectors": Ways(None, lambda task: task.score(None, store, part=part), None),
-        "statistics": _statistics(store, store.split(split), part),
+        "statistics": _statistics(store, store.split(run.recipe.data.split), part),
         "mean of items": _of_encoder(mean_of_items(encoder), store, part),
-        "no pretraining": _of_encoder(untrained(first, store), store, part),
+        "no pretraining": _of_encoder(untrained(run, store), store, part),
     }
-    for name in BASELINES:
-        found[name] = score_ways(ways[name], asked, tell(name))
-    return found
 
 
-def _require_alike(runs: Mapping[str, Run]) -> Run:
-    """The first of some runs that have the same split, none of them with the name of a baseline."""
+def _require_alike(runs: Mapping[str, Run], store: SequenceStore) -> Run:
+    """The first of some runs of one store and one split, none of them with the name of a baseline."""
     if not runs:
         raise ConfigError("runs", expected="one at least", found="none", do="Name a finished run.")
     for name in BASELINES.keys() & runs.keys():
         found, do = f"a run named {name!r}", "Give it another name."
         raise ConfigError("runs", expected="other names than those of the baselines", found=found, do=do)
-    first, *others = runs.items()
-    for name, run in others:
+    first = next(iter(runs.items()))
+    for name, run in runs.items():
+        # Before hours are spent on the others.
+        require_untrained_targets(run, store)
         if run.recipe.data.split != first[1].recipe.data.split:
             expected = f"the split of {first[0]}, {first[1].recipe.data.split}"
             do = "Pretrain it with the same split: other rows would test it."

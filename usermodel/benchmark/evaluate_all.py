@@ -112,13 +112,19 @@ def evaluate_all(
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    ways = Ways(
+    asked = Asked(run.recipe.data.split, part, require_columns(store, labels), on_rows)
+    return score_ways(ways_of_run(run, store, part, allow_modules), asked, on_task)
+
+
+def ways_of_run(
+    run: Run, store: SequenceStore, part: Literal["valid", "test"], allow_modules: Sequence[str]
+) -> Ways:
+    """How the vectors of a run are scored."""
+    return Ways(
         lambda task: evaluate(run, store, part=task.part, allow_modules=allow_modules),
         lambda task: evaluate_rows(run, store, task, part=part, allow_modules=allow_modules),
         lambda task: evaluate_attribute(run, store, task, allow_modules=allow_modules),
     )
-    asked = Asked(run.recipe.data.split, part, require_columns(store, labels), on_rows)
-    return score_ways(ways, asked, on_task)
 
 
 def score_ways(ways: Ways, asked: Asked, on_task: Callable[[str], None] | None) -> AllTasks:
