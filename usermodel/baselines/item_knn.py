@@ -11,6 +11,7 @@ from numpy import ndarray
 from scipy import sparse
 from torch import Tensor
 
+from usermodel.baselines.history_matrix import before_targets, history_matrix
 from usermodel.events.splits import FittedOn, Split
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -40,13 +41,12 @@ class ItemKnn:
             labels: Their histories are what users are scored from.
             neighbours: Similar items kept per item.
         """
-        train = _matrix(store, np.arange(store.n_users), split.train_stop)
+        train = history_matrix(store, np.arange(store.n_users), split.start, split.train_stop)
         norm = np.sqrt(np.asarray(train.sum(axis=0)).ravel())
         scaled = train @ sparse.diags_array(1.0 / np.maximum(norm, 1e-12))
         similarity = sparse.csr_array(scaled.T @ scaled)
         similarity.setdiag(0)
-        histories = _matrix(store, labels.user, labels.stop)
-        return ItemKnn(_top_rows(similarity, neighbours), histories, split.fitted_on)
+        return ItemKnn(_top_rows(similarity, neighbours), before_targets(store, labels), split.fitted_on)
 
     @property
     def n_items(self) -> int:
@@ -56,18 +56,6 @@ class ItemKnn:
     def scores(self, users: Int64[ndarray, " batch"]) -> Float[Tensor, "batch items"]:
         """See `usermodel.embedding_table.Scorer`."""
         return torch.from_numpy((self.histories[users] @ self.similarity).toarray().astype(np.float32))
-
-
-def _matrix(store: SequenceStore, users: ndarray, stop: ndarray) -> sparse.csr_array:
-    """Binary ``[users of the store, items]`` of the events before ``stop``."""
-    lengths = stop - store.offsets[users]
-    first = np.cumsum(lengths) - lengths
-    rows = np.repeat(store.offsets[users] - first, lengths) + np.arange(lengths.sum())
-    owner = np.repeat(users, lengths)
-    ones = np.ones(len(rows), dtype=np.float64)
-    matrix = sparse.csr_array((ones, (owner, store.items[rows] - 1)), shape=(store.n_users, store.n_items))
-    matrix.data[:] = 1.0
-    return matrix
 
 
 def _top_rows(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
