@@ -103,6 +103,36 @@ def ctr_speed() -> str:
     return "\n".join([head, "|---" * 4 + "|", *rows, "", reached])
 
 
+def which_negatives() -> str:
+    """One encoder with every loss and sampler: quality, cost of an epoch beside the full softmax, and what the lists hold."""
+    one = _read("which_negatives_beauty")
+    full = one["scores"]["softmax"]["seconds_per_epoch"]
+    rows = [
+        f"| {name} | {_mean(row['ndcg@10'], 4)} | {_mean(row['ndcg@10'].get('minus softmax'), 4, sign='+')} | "
+        f"{row['seconds_per_epoch'] / full:.2f} | {', '.join(map(str, row['epochs']))} | {_mean(row['arp@10'], 0)} | "
+        f"{_mean(row['popularity_bias@10'], 2, sign='+')} | {_mean(row['coverage@10'], 2)} |"
+        for name, row in one["scores"].items()
+    ]
+    head = "| loss, negatives | ndcg@10 | minus softmax | cost | epochs | arp@10 | popularity bias@10 | coverage@10 |"
+    return "\n".join([head, "|---" * 8 + "|", *rows])
+
+
+def all_tasks() -> str:
+    """Main metrics of all tasks by vectors, a table for each data set."""
+    return "\n\n".join(_tasks(path.stem) for path in sorted(RESULTS.glob("all_tasks_*.json")))
+
+
+def _tasks(name: str) -> str:
+    one = _read(name)
+    tasks = {task.partition(" ")[2] if "/" in task else task: rows for task, rows in one["scores"].items()}
+    titles = dict.fromkeys(title for rows in tasks.values() for title in rows)
+    rows = [
+        f"| {title} | " + " | ".join(_mean(scores.get(title), 3) for scores in tasks.values()) + " |"
+        for title in titles
+    ]
+    return "\n".join([f"| {one['data']} | {' | '.join(tasks)} |", "|---" * (len(tasks) + 1) + "|", *rows])
+
+
 def attribute_curves() -> str:
     """What each kind of vector tells, by the number of labels."""
     rows, sources = [], dict[str, None]()
@@ -162,7 +192,9 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "adaptssr minus others": adaptssr_minus_others,
         "ablations": adaptssr_ablations,
     },
+    "docs/howto/which_negatives.md": {"beauty": which_negatives},
     "docs/howto/fine_tune.md": {"curves": attribute_curves},
+    "docs/howto/all_tasks.md": {"results": all_tasks},
     "docs/howto/ctr.md": {
         "heads": ctr_heads,
         "vectors": ctr_vectors,

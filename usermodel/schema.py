@@ -38,6 +38,9 @@ SPLIT: Final = "split"
 CLICKED: Final = "clicked"
 PROPENSITY: Final = "propensity"
 
+#: Microseconds.
+DAY: Final = 86_400_000_000
+
 #: 1990 to 2100 in microseconds: numbers of other units lie elsewhere.
 PLAUSIBLE: Final = (631_152_000_000_000, 4_102_444_800_000_000)
 

@@ -129,18 +129,17 @@ def cell(data: str, path: str, seed: int) -> dict[str, Any]:
 def summarise(found: list[dict[str, Any]]) -> dict[str, Any]:
     """For each task: every kind of vectors over seeds, and its differences to `AGAINST`."""
     summary: dict[str, Any] = {}
-    for task in found[0]["scores"]:
+    for task in dict.fromkeys(task for one in found for task in one["scores"]):
         rows = {}
         for title in (*OBJECTIVES, *BASELINES):
-            values = {one["seed"]: one["scores"][task] for one in found if title in one["scores"][task]}
-            if not values:
+            scored = [one["scores"][task] for one in found if title in one["scores"].get(task, {})]
+            if not scored:
                 continue
-            rows[title] = interval([one[title] for one in values.values()])
+            rows[title] = interval([one[title] for one in scored])
             for other in AGAINST:
-                if other != title and other in found[0]["scores"][task]:
-                    rows[title][f"minus {other}"] = interval(
-                        [one[title] - one[other] for one in values.values()]
-                    )
+                both = [one[title] - one[other] for one in scored if other in one and other != title]
+                if both:
+                    rows[title][f"minus {other}"] = interval(both)
         summary[task] = rows
     return summary
 
@@ -153,7 +152,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="seeds at once, of one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    facts: dict[str, Any] = {"data": arguments.data, "steps": STEPS, "split": SPLIT.to_dict()}
+    recipes = {name: recipe(name, 0).to_dict() for name in OBJECTIVES}
+    facts: dict[str, Any] = {"data": arguments.data, "steps": STEPS, "recipes": recipes}
     found = cells.before(arguments.out, facts)
     there = {one["seed"] for one in found}
     with tempfile.TemporaryDirectory() as name:

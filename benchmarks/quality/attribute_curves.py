@@ -43,6 +43,7 @@ from usermodel.store.build import build_store
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.tasks.user_attribute import Scale, UserAttribute
 from usermodel.training.pretrain import pretrain
+from usermodel.training.recipe import Recipe
 
 #: Folder below the data folder; columns of the users table and what they are; the metric of each scale is `METRIC`.
 DATA: dict[str, tuple[str, dict[str, Scale]]] = {
@@ -79,14 +80,18 @@ def make_store(data: str, folder: Path) -> SequenceStore:
     return build_store(prepared.log, folder / "store", users_table=prepared.tables.users)
 
 
+def recipe(seed: int) -> Recipe:
+    """The pretraining of a seed."""
+    return find("next-item-fast").override({"training.seed": seed, "training.max_epochs": 30})
+
+
 def vectors_of(store: SequenceStore, seed: int) -> dict[str, ndarray]:
     """Everything that is probed, a row a user."""
-    recipe = find("next-item-fast").override({"training.seed": seed, "training.max_epochs": 30})
     with tempfile.TemporaryDirectory() as name:
-        run = pretrain(store, recipe, Path(name) / "run")
+        run = pretrain(store, recipe(seed), Path(name) / "run")
         encoder = UserEncoder.load(run)
         known = {
-            "no pretraining": untrained(run, store),
+            "no pretraining": untrained(run, encoder),
             "next-item": encoder,
             "mean of items": mean_of_items(encoder),
         }
@@ -143,7 +148,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at once, of one thread each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    facts: dict[str, Any] = {"data": arguments.data, "labels": DATA[arguments.data][1]}
+    vectors = {"recipe": recipe(0).to_dict(), "statistics and means": "usermodel.baselines"}
+    facts: dict[str, Any] = {"data": arguments.data, "labels": DATA[arguments.data][1], "vectors": vectors}
     found = cells.before(arguments.out, facts)
     there = {one["seed"] for one in found}
     with tempfile.TemporaryDirectory() as name:

@@ -33,10 +33,8 @@ def store(tmp_path_factory):
     return make(tmp_path_factory.mktemp("statistics") / "store", frame, time_unit="us", **names)
 
 
-def rows(store, stop, ahead=0):
-    users = np.arange(store.n_users)
-    found = Examples.histories(store, users, np.array(stop), store.n_events)
-    return found if not ahead else Examples(*[*_five(found), found.prediction_time + ahead])
+def rows(store, stop):
+    return Examples.histories(store, np.arange(store.n_users), np.array(stop), store.n_events)
 
 
 def _five(one):
@@ -44,23 +42,35 @@ def _five(one):
 
 
 def test_numbers_by_hand(store):
-    found = HistoryStatistics(np.log([1.0, 3.0, 1.0, 1.0])).frame(store, rows(store, [3, 3]))
+    found = HistoryStatistics(np.log([1.0, 3.0, 1.0, 1.0]), {"mean_rating": 0.7}).frame(
+        store, rows(store, [3, 3])
+    )
     a, empty = found.rows(named=True)
     popularity, types = [np.log(3), 0, np.log(3)], store.event_types
     assert a["log_events"] == pytest.approx(np.log(4))
     assert a["popularity"] == pytest.approx(np.mean(popularity))
     assert a["popularity_spread"] == pytest.approx(np.std(popularity))
     assert a["repeats"] == pytest.approx(1 / 3)
-    assert {one: a[f"share_of_{one}"] for one in types} == pytest.approx({"view": 2 / 3, "like": 1 / 3})
-    assert a["watch_time_ms"] == pytest.approx((np.log(1000) + np.log(100)) / 2)
-    assert a["rating"] == pytest.approx(3)
+    assert {one: a[f"share_{one}"] for one in types} == pytest.approx({"view": 2 / 3, "like": 1 / 3})
+    assert a["mean_watch_time_ms"] == pytest.approx((np.arcsinh(999) + np.arcsinh(99)) / 2)
+    assert a["mean_rating"] == pytest.approx((np.arcsinh(4) + np.arcsinh(2)) / 2)
     assert a["weekend"] == pytest.approx(2 / 3)
     assert a["hour_cos"] == pytest.approx((-1 + np.cos(np.pi * 13 / 12) - 1) / 3)
     assert a["log_days"] == pytest.approx(np.log1p(2))
-    # Nothing is known of a history without events: means of all events, and no length.
+    # Of a history without events nothing is known but what was fitted.
     assert empty["log_events"] == empty["log_days"] == empty["log_days_since"] == 0
-    assert empty["rating"] == pytest.approx(3)
-    assert empty["repeats"] == pytest.approx(1 / 5)
+    assert empty["mean_rating"] == 0.7
+    assert empty["popularity_spread"] == 0
+
+
+def test_what_is_missing_is_the_mean_of_the_training_part(store):
+    fitted = HistoryStatistics.fit(store, store.split())
+    # Trained on: the first event of a, and the first of b.
+    assert fitted.means["mean_rating"] == pytest.approx(np.arcsinh(4))
+    assert fitted.means["share_like"] == 0
+    empty = fitted.frame(store, rows(store, [0, 3])).row(0, named=True)
+    assert empty["mean_rating"] == pytest.approx(np.arcsinh(4))
+    assert empty["mean_watch_time_ms"] == pytest.approx((np.arcsinh(999) + np.arcsinh(9)) / 2)
 
 
 def test_only_the_training_part_is_counted(store):
@@ -72,13 +82,50 @@ def test_only_the_training_part_is_counted(store):
     assert counted.fitted_on == split.fitted_on
 
 
-def test_of_what_comes_after_only_the_time_of_the_prediction_is_read(store):
-    statistics = HistoryStatistics.fit(store, store.split())
-    early, late = (statistics.frame(store, rows(store, [2, 4], ahead)) for ahead in (0, 3 * DAY))
-    moved = [name for name in early.columns if not np.allclose(early[name], late[name])]
-    assert moved == ["log_days_since"]
-    # b's two events are at one time, and a's next one comes two days after the first.
-    assert early["log_days_since"].to_list() == pytest.approx([np.log1p(2 - 1 / 24), 0])
+def log(late):
+    """Five events of two users; the last of each is another one where ``late``."""
+    return pl.DataFrame(
+        {
+            "user_id": ["a", "a", "a", "b", "b", "b"],
+            "item_id": ["x", "y", "y" if late else "x", "x", "y", "x" if late else "y"],
+            "timestamp": [0, 60, 9000 if late else 120, 30, 90, 95 if late else 150],
+            "rating": [1.0, 2.0, 5.0 if late else 3.0, 1.0, None, 2.0 if late else None],
+            "event_type": ["view", "like", "like" if late else "view", "view", "view", "view"],
+        }
+    ).with_columns(pl.col("timestamp") + 1_700_000_000)
+
+
+def test_what_comes_after_is_not_read(tmp_path):
+    names = {"rating": "rating", "event_type": "event_type"}
+    found = []
+    for late in (False, True):
+        store = make(tmp_path / f"{late}", log(late), **names)
+        asked = Examples.histories(store, np.arange(2), np.array([2, 5]), store.n_events)
+        fixed = Examples(*_five(asked), np.full(2, 1_700_000_200_000_000))
+        found.append(HistoryStatistics.fit(store, store.split()).frame(store, fixed))
+    # To rounding: sums run on from one user to the next.
+    assert found[0].to_numpy() == pytest.approx(found[1].to_numpy(), abs=1e-12)
+    # And a prediction that is made later moves one number only.
+    later = Examples(*_five(asked), fixed.prediction_time + DAY)
+    moved = HistoryStatistics.fit(store, store.split()).frame(store, later)
+    assert [name for name in moved.columns if moved[name].to_list() != found[1][name].to_list()] == [
+        "log_days_since"
+    ]
+
+
+def test_names_of_own_columns_meet_no_others_and_no_value_drowns_the_rest(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "user_id": ["a", "a", "b"],
+            "item_id": ["x", "y", "x"],
+            "timestamp": [1_700_000_000, 1_700_000_060, 1_700_000_030],
+            "p": [3.4e38, -3.4e38, 7.0],
+        }
+    )
+    store = build_store(read_events(frame, numeric={"popularity": "p"}), tmp_path / "store")
+    found = HistoryStatistics.fit(store, store.split()).frame(store, rows(store, [2, 3]))
+    assert found["mean_popularity"].to_list() == pytest.approx([0.0, np.arcsinh(7.0)], abs=1e-6)
+    assert found["popularity"].max() < 1
 
 
 def test_an_order_has_no_times_and_one_user_is_enough(tmp_path):

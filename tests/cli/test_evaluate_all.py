@@ -14,7 +14,9 @@ from usermodel.benchmark.tasks_report import write_tasks_report
 from usermodel.errors import ConfigError, DataError, MismatchError
 from usermodel.events.splits import LeaveLastOutConfig
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.protocol import TaskResult
+from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.pretrain import pretrain
 from usermodel.training.run import Run
 
@@ -71,7 +73,8 @@ def test_beside_other_runs_and_what_needs_no_pretraining(road):
     assert "beside what needs no pretraining" in out
     assert "mean of items: user-attribute device" in err
     found = json.loads((road / "beside.json").read_text())
-    alone = json.loads((road / "all.json").read_text()) if (road / "all.json").exists() else {}
+    usermodel("evaluate", "run", "store", "--task", "ctr", "--json", "ctr.json", cwd=road)
+    assert found["ctr"]["intervals"] == json.loads((road / "ctr.json").read_text())["intervals"]
     assert list(found["beside"]) == ["other", *BASELINES]
     for name, tasks in found["beside"].items():
         expected = {"next-item", "ctr", "watch-time", "user-attribute"}
@@ -81,8 +84,7 @@ def test_beside_other_runs_and_what_needs_no_pretraining(road):
         # The same rows for all: what decides is the vector.
         assert all(rows["n"] == found[task]["n"] for task, rows in tasks.items())
     assert found["beside"]["other"]["ctr"]["seed"] == 1
-    for task in alone.keys() - {"user-attribute"}:
-        assert found[task]["intervals"] == alone[task]["intervals"]
+    assert found["beside"]["statistics"]["ctr"]["store_hash"] == found["ctr"]["store_hash"]
     page = (road / "page.html").read_text()
     for words in ("Who is the user? device", "--beside other", "mean of items", "All tasks of run"):
         assert words in page
@@ -90,6 +92,9 @@ def test_beside_other_runs_and_what_needs_no_pretraining(road):
     assert "an existing one" in err
     _, err = usermodel("evaluate", "run", "store", "--task", "all", "--beside", "run", cwd=road, code=2)
     assert "Name each run once" in err
+    both = ["--task", "all", "--html", "same.json", "--json", "same.json"]
+    _, err = usermodel("evaluate", "run", "store", *both, cwd=road, code=2)
+    assert "a file for each" in err
     for option in (["--html", "x.html"], ["--beside", "other"]):
         _, err = usermodel("evaluate", "run", "store", *option, cwd=road, code=2)
         assert "an option of --task next-item" in err
@@ -101,6 +106,13 @@ def test_runs_that_are_not_alike_are_not_compared(road):
         evaluate_beside({}, store)
     with pytest.raises(ConfigError, match="'statistics'"):
         evaluate_beside({"statistics": run}, store)
+    for tasks in (
+        [Ctr(split=LeaveLastOutConfig())],
+        [Ctr(split=run.recipe.data.split, fine_tune=True)],
+        [WatchTime(split=run.recipe.data.split)] * 2,
+    ):
+        with pytest.raises(ConfigError, match="on_rows"):
+            evaluate_beside({"run": run}, store, on_rows=tasks)
     split = run.recipe.override({"data.split": LeaveLastOutConfig()})
     with pytest.raises(MismatchError, match="split of other"):
         evaluate_beside({"run": run, "other": dataclasses.replace(run, recipe=split)}, store)
@@ -126,9 +138,36 @@ def test_the_page_counts_what_is_better_than_all_baselines(tmp_path):
     assert "Of 2 questions that the store can ask, the user vectors of mine answer 2 better" in page
     assert "1 of them with 95 % intervals that do not meet" in page
     assert "no vectors, watch-time: no rows" in page
-    compared["mine"] = tasks((0.58, 0.5, 0.6), (0.8, None, None))
-    write_tasks_report(tmp_path / "page.html", compared, "usermodel evaluate", {"seed": 0})
-    assert "answer 1 better" in (tmp_path / "page.html").read_text()
+    for mine, words in (
+        (
+            tasks((0.58, 0.5, 0.6), (0.8, None, None)),
+            "Of 2 questions that the store can ask, the user vectors of mine answer 1 better",
+        ),
+        # What the run cannot answer is asked all the same.
+        (
+            AllTasks({}, {"ctr": "no rows"}),
+            "Of 2 questions that the store can ask, the user vectors of mine answer 0 better",
+        ),
+        # An interval may miss its value by rounding.
+        (tasks((0.7, 0.7 + 1e-16, 0.7 - 1e-16), (0.8, 0.7, 0.9)), "answer 2 better"),
+    ):
+        write_tasks_report(
+            tmp_path / "page.html", compared | {"mine": mine}, "usermodel evaluate", {"seed": 0}
+        )
+        assert words in (tmp_path / "page.html").read_text()
+    nobody = {"mine": tasks((0.3, 0.2, 0.4), (0.3, 0.2, 0.4))}
+    write_tasks_report(tmp_path / "page.html", nobody, "usermodel evaluate", {"seed": 0})
+    assert "answer 0 better" in (tmp_path / "page.html").read_text()
+    write_tasks_report(tmp_path / "page.html", {"mine": AllTasks()}, "usermodel evaluate", {"seed": 0})
+    assert "Of no question" in (tmp_path / "page.html").read_text()
+
+
+def test_a_column_that_the_run_was_fine_tuned_for_is_not_probed(road):
+    label = ["--task", "user-attribute", "--column", "device", "--set", "training.max_epochs=1"]
+    usermodel("finetune", "run", "store", "-o", "tuned", *label, cwd=road)
+    found = evaluate_all(road / "tuned", road / "store", labels=["device", "region"], on_rows=[])
+    assert {row.metric.partition("/")[0] for row in found.results["user-attribute"]} == {"region"}
+    assert "fine-tuned on it" in found.left_out["device"]
 
 
 def test_some_columns_only_and_options_without_effect(road):

@@ -99,7 +99,7 @@ def test_scores_of_zero_are_where_one_score_for_all_is_best(n, beta):
 
     assert slope(prior_log_odds(n, beta)) == pytest.approx(0, abs=1e-12)
     assert slope(0.0) == pytest.approx((n - beta) / 2 / (n + 1))
-    assert prior_log_odds(1) == 0
+    assert prior_log_odds(1) == prior_log_odds(0) == prior_log_odds(0, 0.0) == 0
 
 
 def test_beta_by_hand():

@@ -632,3 +632,25 @@ def test_a_head_on_an_encoder_that_learned_is_not_kept(store, encoded):
 
 def test_spaces_around_a_label_say_nothing(store):
     assert len(Ctr(label=" clicked ").rows(store)[0]) == len(Ctr().rows(store)[0])
+
+
+def test_the_prediction_of_a_row_is_made_at_its_time(tmp_path):
+    """Not at the time of the user's next event, which a click is."""
+    events = pl.DataFrame({"user_id": ["a"] * 4, "item_id": list("xyxy"), "timestamp": [0, 10, 20, 30]})
+    shown = pl.DataFrame(
+        {
+            "user_id": ["a"] * 3,
+            "item_id": list("yxy"),
+            "timestamp": [5, 12, 20],
+            "clicked": [False, False, True],
+        }
+    ).with_columns((pl.col("timestamp") + 1_700_000_000) * 1_000_000)
+    log = read_events(events.with_columns(pl.col("timestamp") + 1_700_000_000))
+    store = build_store(log, tmp_path / "store", impressions=shown)
+    rows, _ = Ctr(split=GlobalTimeConfig(valid_from=START + 13 * SECOND, test_from=START + 19 * SECOND)).rows(
+        store
+    )
+    asked = rows.examples(store, 10)
+    assert asked.prediction_time.tolist() == rows.time.tolist()
+    assert asked.prediction_time.tolist() == shown["timestamp"].to_list()
+    assert asked.stop.tolist() == [1, 2, 2]

@@ -6,8 +6,8 @@ watch times. Where events have times: the time of day, weekends, days from the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -17,14 +17,15 @@ from numpy import ndarray
 
 from usermodel.events.splits import FittedOn, Split
 from usermodel.sampling.protocol import Examples
-from usermodel.schema import EVENT_TYPE, has_codes
+from usermodel.schema import DAY, EVENT_TYPE, has_codes
 from usermodel.store.sequence_store import SequenceStore
+from usermodel.store.training_events import in_training
 
-#: Microseconds, and what day the first one was: a Thursday, so that three days later a week ends.
-DAY: Final = 86_400_000_000
+#: The first Saturday after 1970 began, in days.
 _SATURDAY: Final = 2
 #: Event types that have a share each; a log with more names rarely means types.
 TYPES: Final = 16
+POPULARITY: Final = "popularity"
 #: Name, value of each event, and for which events there is one.
 _Column = tuple[str, Float64[ndarray, " events"], Bool[ndarray, " events"] | None]
 
@@ -35,21 +36,27 @@ class HistoryStatistics:
 
     Attributes:
         log_counts: Logarithm of the training events of each item index, 0 where there are none.
+        means: Mean of each column of events over the training part: what a slice without a value has.
         fitted_on: The split whose training part was counted.
     """
 
     log_counts: Float64[ndarray, " items+1"]
+    means: Mapping[str, float] = field(default_factory=dict)
     fitted_on: FittedOn | None = None
 
     @staticmethod
     def fit(store: SequenceStore, split: Split) -> HistoryStatistics:
         """Count the training part."""
-        return HistoryStatistics(np.log(np.maximum(store.item_counts(split.train_stop), 1)), split.fitted_on)
+        log_counts = np.log(np.maximum(store.item_counts(split.train_stop), 1))
+        train = in_training(store, split)
+        means = {}
+        for name, value, known in _events(store, log_counts):
+            there = train if known is None else train & known
+            means[name] = float(value[there].mean()) if there.any() else 0.0
+        return HistoryStatistics(log_counts, means, split.fitted_on)
 
     def frame(self, store: SequenceStore, examples: Examples) -> pl.DataFrame:
-        """One row per example and a named column per number, from the events of its slice and the time of its prediction only.
-
-        A number of which a slice has no value is the mean of all events.
+        """One row per example and a named column per number, from the events up to the end of its slice and the time of its prediction.
 
         Args:
             store: Has the items that were counted.
@@ -67,13 +74,13 @@ class HistoryStatistics:
     ) -> Iterator[tuple[str, Float64[ndarray, " n"]]]:
         start, stop = examples.start, examples.stop
         yield "log_events", np.log1p(examples.lengths.astype(np.float64))
-        taken = self.log_counts[store.items]
-        mean = _means(taken, None, start, stop)
-        yield "popularity", mean
-        squares = _means(taken**2, None, start, stop)
-        yield "popularity_spread", np.sqrt(np.maximum(squares - mean**2, 0.0))
-        for name, value, known in _events(store):
-            yield name, _means(value, known, start, stop)
+        for name, value, known in _events(store, self.log_counts):
+            yield name, _means(value, known, start, stop, self.means.get(name, 0.0))
+            if name == POPULARITY:
+                centred = (value - self.means.get(name, 0.0)) ** 2
+                mean = _means(value, None, start, stop, self.means.get(name, 0.0))
+                spread = _means(centred, None, start, stop, 0.0) - (mean - self.means.get(name, 0.0)) ** 2
+                yield "popularity_spread", np.sqrt(np.maximum(spread, 0.0))
         if store.time_kind == "utc":
             times = np.asarray(store.times)
             some, last = stop > start, np.maximum(stop - 1, 0)
@@ -84,18 +91,19 @@ class HistoryStatistics:
             yield "log_days_since", np.where(some, np.log1p(np.maximum(ago, 0.0)), 0.0)
 
 
-def _events(store: SequenceStore) -> Iterator[_Column]:
-    """A number for each event, one column after the other."""
+def _events(store: SequenceStore, log_counts: Float64[ndarray, " items+1"]) -> Iterator[_Column]:
+    """A number for each event, one column after the other; names of the store's own columns begin with ``share_`` or ``mean_``."""
+    yield POPULARITY, log_counts[store.items], None
     yield "repeats", _comes_again(store).astype(np.float64), None
     types = store.event_types if EVENT_TYPE in store.features else ()
     for code, name in enumerate(types[:TYPES], start=1):
-        yield f"share_of_{name}", (store.feature(EVENT_TYPE) == code).astype(np.float64), None
+        yield f"share_{name}", (store.feature(EVENT_TYPE) == code).astype(np.float64), None
     for name in store.features:
         if not has_codes(name, store.context):
             values = store.feature(name).astype(np.float64)
             known = np.isfinite(values) if store.feature(name).dtype.kind == "f" else values >= 0
-            # Milliseconds spread over powers of ten.
-            yield name, np.log1p(np.maximum(values, 0.0)) if name.endswith("_ms") else values, known
+            # Like a logarithm, but of any sign: no value is so large that sums forget the others.
+            yield f"mean_{name}", np.arcsinh(values), known
     if store.time_kind == "utc":
         times = np.asarray(store.times)
         angle = times % DAY * (2 * np.pi / DAY)
@@ -120,12 +128,12 @@ def _means(
     known: Bool[ndarray, " events"] | None,
     start: Int64[ndarray, " n"],
     stop: Int64[ndarray, " n"],
+    centre: float,
 ) -> Float64[ndarray, " n"]:
-    """Means of the known values of slices; where there are none, of all values."""
-    there = np.ones(len(values), dtype=bool) if known is None else known
-    centre = float(values[there].mean()) if there.any() else 0.0
-    # Sums of what is measured from the mean stay small, so that differences of sums over 10^8 events keep their digits.
-    total = _differences(np.where(there, values - centre, 0.0), start, stop)
+    """Means of the known values of slices; ``centre`` where there are none."""
+    # Sums of what is measured from the middle stay small, so that differences of sums over 10^8 events keep their digits.
+    shifted = values - centre if known is None else np.where(known, values - centre, 0.0)
+    total = _differences(shifted, start, stop)
     n = stop - start if known is None else _differences(known.astype(np.int64), start, stop)
     found: ndarray = centre + total / np.maximum(n, 1)
     return found

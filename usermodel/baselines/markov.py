@@ -52,7 +52,7 @@ class Markov:
         Raises:
             ConfigError: A reach below 1, or a negative smoothing.
         """
-        if reach < 1 or not smoothing >= 0:
+        if reach < 1 or not 0 <= smoothing < np.inf:
             found, do = f"{reach} and {smoothing}", "Choose 3 and 0.001."
             raise ConfigError("reach, smoothing", expected="1 or more, and 0 or more", found=found, do=do)
         n = store.n_items

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
@@ -14,10 +13,9 @@ from torch import Tensor
 from usermodel.errors import ConfigError
 from usermodel.events.splits import FittedOn, Split
 from usermodel.sampling.protocol import Examples
+from usermodel.schema import DAY
 from usermodel.store.sequence_store import SequenceStore
-
-#: Microseconds.
-DAY: Final = 86_400_000_000
+from usermodel.store.training_events import in_training
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,13 @@ class RecentPopularity:
         if not half_life > 0:
             do = "Choose some days or events."
             raise ConfigError("half_life", expected="a positive number", found=f"{half_life}", do=do)
-        row = np.arange(store.n_events)
-        owner = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
-        kept = np.flatnonzero((split.start[owner] <= row) & (row < split.train_stop[owner]))
+        kept = np.flatnonzero(in_training(store, split))
         if utc:
             times = store.times[kept]
             age = (times.max(initial=0) - times) / DAY
         else:
-            age = (split.train_stop[owner[kept]] - 1 - kept).astype(np.float64)
+            end = np.repeat(split.train_stop, np.diff(store.offsets))
+            age = (end[kept] - 1 - kept).astype(np.float64)
         weight = np.exp2(-age / half_life)
         counts = np.bincount(store.items[kept], weights=weight, minlength=store.n_items + 1)[1:]
         return RecentPopularity(torch.from_numpy(counts).float(), split.fitted_on)

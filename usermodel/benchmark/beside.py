@@ -37,7 +37,7 @@ from usermodel.training.run import Run
 #: What is scored beside a run, and what it is.
 BASELINES: Final = {
     "no vectors": "the same heads without a user's vector; attributes and next items have none",
-    "statistics": "lengths, popularity, times and other statistics of a history as the vector; next items by popularity",
+    "statistics": "lengths, popularity, times and other statistics of a history as the vector; next items by popularity among all of the store",
     "mean of items": "the mean of the item vectors of a history, by the item table of the run",
     "no pretraining": "the encoder of the run before its first step",
 }
@@ -68,14 +68,13 @@ def evaluate_beside(
         The runs in their order, then the baselines.
 
     Raises:
-        ConfigError: No run, or one with the name of a baseline.
+        ConfigError: No run, or one with the name of a baseline; tasks on rows that are not alike.
         MismatchError: Runs of several splits, or another store.
         DataError: A label that is no column.
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
-    first = _require_alike(runs, store)
+    first, encoder = _require_alike(runs, store, allow_modules)
     asked = Asked(first.recipe.data.split, part, require_columns(store, labels), on_rows)
-    encoder = UserEncoder.load(first, allow_modules=allow_modules)
     ways = {name: ways_of_run(run, store, part, allow_modules) for name, run in runs.items()}
     ways |= _baselines(first, encoder, store, part)
 
@@ -90,20 +89,24 @@ def _baselines(run: Run, encoder: UserEncoder, store: SequenceStore, part: Split
         "no vectors": Ways(None, lambda task: task.score(None, store, part=part), None),
         "statistics": _statistics(store, store.split(run.recipe.data.split), part),
         "mean of items": _of_encoder(mean_of_items(encoder), store, part),
-        "no pretraining": _of_encoder(untrained(run, store), store, part),
+        "no pretraining": _of_encoder(untrained(run, encoder), store, part),
     }
 
 
-def _require_alike(runs: Mapping[str, Run], store: SequenceStore) -> Run:
-    """The first of some runs of one store and one split, none of them with the name of a baseline."""
+def _require_alike(
+    runs: Mapping[str, Run], store: SequenceStore, allow_modules: Sequence[str]
+) -> tuple[Run, UserEncoder]:
+    """The first of some runs of one store and one split, and its encoder; none has the name of a baseline."""
     if not runs:
         raise ConfigError("runs", expected="one at least", found="none", do="Name a finished run.")
     for name in BASELINES.keys() & runs.keys():
         found, do = f"a run named {name!r}", "Give it another name."
         raise ConfigError("runs", expected="other names than those of the baselines", found=found, do=do)
     first = next(iter(runs.items()))
-    for name, run in runs.items():
-        # Before hours are spent on the others.
+    # Before hours are spent on some of them.
+    encoders = [UserEncoder.load(run, allow_modules=allow_modules) for run in runs.values()]
+    for (name, run), encoder in zip(runs.items(), encoders, strict=True):
+        encoder.require(store)
         require_untrained_targets(run, store)
         if run.recipe.data.split != first[1].recipe.data.split:
             expected = f"the split of {first[0]}, {first[1].recipe.data.split}"
@@ -111,7 +114,7 @@ def _require_alike(runs: Mapping[str, Run], store: SequenceStore) -> Run:
             raise MismatchError(
                 f"split of {name}", expected=expected, found=f"{run.recipe.data.split}", do=do
             )
-    return first[1]
+    return first[1], encoders[0]
 
 
 def _of_encoder(encoder: UserEncoder, store: SequenceStore, part: SplitName) -> Ways:

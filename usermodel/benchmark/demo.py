@@ -162,7 +162,7 @@ def _compare(store: SequenceStore, run: Run, encoder: UserEncoder) -> dict[str, 
     task = NextItem(split=run.recipe.data.split)
     labels, split = task.requests(store), store.split(run.recipe.data.split)
     return {
-        "random encoder": evaluate_encoder(untrained(run, store), store, task),
+        "random encoder": evaluate_encoder(untrained(run, encoder), store, task),
         "popularity": task.score(Popularity.fit(store, split, labels), store, labels),
         "item-kNN": task.score(ItemKnn.fit(store, split, labels), store, labels),
         "pretrained encoder": evaluate_encoder(encoder, store, task),

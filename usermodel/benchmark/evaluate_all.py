@@ -9,9 +9,9 @@ from functools import partial
 from typing import Final, Literal
 
 from usermodel.benchmark.evaluate import evaluate
-from usermodel.benchmark.evaluate_labels import evaluate_attribute
+from usermodel.benchmark.evaluate_labels import evaluate_attribute, trained_on
 from usermodel.benchmark.evaluate_rows import evaluate_rows
-from usermodel.errors import DataError, NumericError, nearest
+from usermodel.errors import ConfigError, DataError, NumericError, nearest
 from usermodel.events.splits import SplitConfig
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.tables import side_columns
@@ -39,7 +39,10 @@ class AllTasks:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def main(self) -> dict[str, TaskResult]:
-        """The result that speaks for each task, and for each column of the users table: ``ctr``, ``user-attribute gender``."""
+        """The result that speaks for each task, and for each column of the users table: ``ctr``, ``user-attribute gender``.
+
+        See `MAIN`.
+        """
         found: dict[str, TaskResult] = {}
         for task, rows in self.results.items():
             for row in rows:
@@ -47,6 +50,11 @@ class AllTasks:
                 if metric == MAIN[task] and not row.by:
                     found[f"{task} {column}".strip()] = row
         return found
+
+
+def title(question: str, row: TaskResult) -> str:
+    """Of a question of `AllTasks.main`: task and metric; the metric of an attribute names its column."""
+    return row.metric if "/" in row.metric else f"{question} {row.metric}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,14 @@ class Asked:
     columns: Sequence[str]
     on_rows: Sequence[Ctr | WatchTime] | None = None
 
+    def __post_init__(self) -> None:
+        tasks = self.tasks()
+        kinds = [one.card.name for one in tasks]
+        if len(set(kinds)) < len(kinds) or any(one.split != self.split or one.fine_tune for one in tasks):
+            expected = "one task of a kind, with the split of the run and frozen vectors"
+            found, do = ", ".join(kinds), "Score others by evaluate_rows."
+            raise ConfigError("on_rows", expected=expected, found=found, do=do)
+
     def tasks(self) -> Sequence[Ctr | WatchTime]:
         """Tasks on rows."""
         return (Ctr(split=self.split), WatchTime(split=self.split)) if self.on_rows is None else self.on_rows
@@ -102,13 +118,14 @@ def evaluate_all(
         store: The store it was trained on, or what that has grown into by ``append``.
         part: Which rows are scored.
         labels: Columns of the users table to probe vectors for; none means all of them.
-        on_rows: Tasks on rows, one of a kind, with the split of the run; None means clicks on impressions, and watch time in seconds.
+        on_rows: Tasks on rows, one of a kind, with the split of the run and frozen vectors; None means clicks on impressions, and watch time in seconds.
         allow_modules: Modules outside usermodel whose classes the run may name.
         on_task: Told the name of each task before it begins.
 
     Raises:
         MismatchError: Another store than the run's.
         DataError: A label that is no column.
+        ConfigError: Tasks on rows that are not alike, see ``on_rows``.
     """
     run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
@@ -119,11 +136,19 @@ def evaluate_all(
 def ways_of_run(
     run: Run, store: SequenceStore, part: Literal["valid", "test"], allow_modules: Sequence[str]
 ) -> Ways:
-    """How the vectors of a run are scored."""
+    """How the vectors of a run are scored; attributes that it was fine-tuned for are none of them."""
+
+    def attribute(task: UserAttribute) -> list[TaskResult]:
+        if trained_on(run, task.label, allow_modules):
+            expected, found = "vectors that do not know the answers", "some that were fine-tuned on it"
+            do = "Score the head of the run: --task user-attribute without --label."
+            raise DataError(f"column {task.label!r}", expected=expected, found=found, do=do)
+        return evaluate_attribute(run, store, task, allow_modules=allow_modules)
+
     return Ways(
         lambda task: evaluate(run, store, part=task.part, allow_modules=allow_modules),
         lambda task: evaluate_rows(run, store, task, part=part, allow_modules=allow_modules),
-        lambda task: evaluate_attribute(run, store, task, allow_modules=allow_modules),
+        attribute,
     )
 
 

@@ -49,7 +49,14 @@ def evaluate_attribute(
     """
     store = store if isinstance(store, SequenceStore) else SequenceStore.open(store)
     task = UserAttribute(task) if isinstance(task, str) else task
-    _tell_if_trained_on(run, task.label, allow_modules)
+    task.requests(store)
+    if trained_on(run, task.label, allow_modules):
+        warnings.warn(
+            f"the vectors were fine-tuned on {task.label!r}, of users that the probe guesses, too: it will look better than it is. "
+            "Score the head instead: leave --label out",
+            UserWarning,
+            stacklevel=2,
+        )
     return probe_encoder(UserEncoder.load(run, allow_modules=allow_modules), store, task, on_progress)
 
 
@@ -134,25 +141,20 @@ def _moved(sampling: Any, source: str | os.PathLike[str]) -> Any:
     return sampling.override({"file": os.fspath(source)})
 
 
-def _tell_if_trained_on(run: Run | str | os.PathLike[str], label: str, allow_modules: Sequence[str]) -> None:
-    """Warn that a probe of what the encoder was fine-tuned for is told of users whose answers are in its weights."""
+def trained_on(run: Run | str | os.PathLike[str], label: str, allow_modules: Sequence[str]) -> bool:
+    """Whether the encoder was fine-tuned for a column, so that a probe is told of users whose answers are in its weights."""
     try:
         run = run if isinstance(run, Run) else Run.open(run, allow_modules=allow_modules)
     except (MissingError, IntegrityError):
         # A saved encoder, which does not say what it learned from.
-        return
+        return False
     recipe: Recipe | None = run.recipe
     while recipe is not None:
         learned = recipe.sampling.draws_labels and not getattr(recipe.objective, "freeze", False)
         if learned and getattr(recipe.sampling, "column", None) == label:
-            warnings.warn(
-                f"the vectors were fine-tuned on {label!r}, of users that the probe guesses, too: it will look better than it is. "
-                "Score the head instead: leave --label out",
-                UserWarning,
-                stacklevel=3,
-            )
-            return
+            return True
         recipe = recipe.before()
+    return False
 
 
 def _classes(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from usermodel.benchmark.beside import BASELINES
-from usermodel.benchmark.evaluate_all import AllTasks
+from usermodel.benchmark.evaluate_all import AllTasks, title
 from usermodel.report.figures import metric_bars
 from usermodel.report.html import Code, Definitions, Figure, Section, Table, Text, write_report
 from usermodel.tasks.protocol import TaskResult
@@ -41,9 +41,13 @@ class _Question:
         return self.name.partition(" ")[0]
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         column = self.name.partition(" ")[2]
         return f"{_TITLES[self.task]} {column}".strip()
+
+    @property
+    def label(self) -> str:
+        return title(self.name, next(iter(self.rows.values())))
 
     @property
     def metric(self) -> str:
@@ -62,23 +66,23 @@ def write_tasks_report(
         facts: What the numbers stand on, by name.
     """
     questions = _questions(compared)
-    title = f"All tasks of {next(iter(compared))}"
+    heading = f"All tasks of {next(iter(compared))}"
     sections = [
         _table(compared, questions),
         *(_section(one, compared) for one in questions),
         Section("What is compared", "", [Definitions(_told(compared))]),
         Section("How this was made", "", [Definitions(facts), Code(commands)]),
     ]
-    write_report(path, title, _lead(compared, questions), sections, footer=f"usermodel {VERSION}")
+    write_report(path, heading, _lead(compared, questions), sections, footer=f"usermodel {VERSION}")
 
 
 def _questions(compared: Mapping[str, AllTasks]) -> list[_Question]:
-    """Those that the first of the compared answers, in its order."""
+    """Those that any of the compared answers."""
     mains = {name: one.main() for name, one in compared.items()}
-    first = next(iter(mains.values()))
+    names = dict.fromkeys(question for main in mains.values() for question in main)
     return [
         _Question(question, {name: main[question] for name, main in mains.items() if question in main})
-        for question in first
+        for question in names
     ]
 
 
@@ -87,12 +91,11 @@ def _lead(compared: Mapping[str, AllTasks], questions: Sequence[_Question]) -> s
     name = next(iter(compared))
     ahead = apart = 0
     for one in questions:
-        mine = one.rows[name]
-        others = [one.rows[other] for other in BASELINES if other in one.rows]
-        if all(mine.value > other.value for other in others):
+        mine, others = one.rows.get(name), [one.rows[other] for other in BASELINES if other in one.rows]
+        if mine is not None and others and all(mine.value > other.value for other in others):
             ahead += 1
             apart += all(_apart(mine, other) for other in others)
-    many = f"{len(questions)} questions" if len(questions) > 1 else "the one question"
+    many = {0: "no question", 1: "one question"}.get(len(questions), f"{len(questions)} questions")
     return (
         f"Of {many} that the store can ask, the user vectors of {name} answer {ahead} better than everything that needs no "
         f"pretraining, {apart} of them with 95 % intervals that do not meet."
@@ -111,8 +114,7 @@ def _table(compared: Mapping[str, AllTasks], questions: Sequence[_Question]) -> 
     left_out = [
         f"{name}, {what}: {why}" for name, one in compared.items() for what, why in one.left_out.items()
     ]
-    columns = ["", *(f"{one.name.removeprefix('user-attribute ')}: {one.metric}" for one in questions)]
-    columns = [name.replace(": " + name.partition(":")[0] + "/", ": ") for name in columns]
+    columns = ["", *(one.label for one in questions)]
     parts: list[Table | Text | Definitions] = [
         Table(
             columns,
@@ -120,25 +122,25 @@ def _table(compared: Mapping[str, AllTasks], questions: Sequence[_Question]) -> 
             "The main metric of each task; more is better",
             "One seed. Intervals over users are in the pictures; a difference inside them is none that these rows show.",
         ),
-        Definitions({one.metric: one.rows[next(iter(compared))].definition for one in questions}),
+        Definitions({one.metric: next(iter(one.rows.values())).definition for one in questions}),
     ]
     if left_out:
         parts.append(Text(["Not scored.", *left_out]))
     return Section(
         "All tasks at a glance",
-        "The same heads, probes and rows for all; only the vectors that they read are others.",
+        "The same heads, probes and rows for all; the vectors that they read are others.",
         parts,
     )
 
 
 def _section(one: _Question, compared: Mapping[str, AllTasks]) -> Section:
-    bars = [(name, row.value, row.low, row.high) for name, row in one.rows.items()]
+    bars = [(name, row.value, *_ends(row)) for name, row in one.rows.items()]
     runs = [name for name in compared if name not in BASELINES]
     chance = {"chance": _CHANCE[one.task]} if one.task in _CHANCE else {}
     missing = [name for name in compared if name not in one.rows]
     without = f" Not scored: {', '.join(missing)}." if missing else ""
     return Section(
-        one.title,
+        one.heading,
         "",
         [
             Figure(
@@ -148,6 +150,12 @@ def _section(one: _Question, compared: Mapping[str, AllTasks]) -> Section:
             )
         ],
     )
+
+
+def _ends(row: TaskResult) -> tuple[float | None, float | None]:
+    """Of the interval, which may miss the value by rounding where all users are equal."""
+    low, high = row.low, row.high
+    return None if low is None else min(low, row.value), None if high is None else max(high, row.value)
 
 
 def _told(compared: Mapping[str, AllTasks]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from usermodel.cli import common
 from usermodel.cli.evaluate_all import WantedAll, score_all
 from usermodel.cli.evaluate_labels import WantedLabels, score_labels
 from usermodel.cli.evaluate_rows import Wanted, score_rows
-from usermodel.cli.outputs import refuse_taken
+from usermodel.cli.outputs import refuse_outputs
 from usermodel.cli.results import print_results, write_results
 
 if TYPE_CHECKING:
@@ -200,16 +200,13 @@ def evaluate(
     of_rows = dict(zip(OF_ROWS, rows_given, strict=True))
     of_labels = dict(zip(OF_LABELS, (label, labels, probe, labelled, scale), strict=True))
     _require_effect(task, of_items, of_labels, part, of_rows)
-    if json_out is not None:
-        refuse_taken(json_out, overwrite)
+    refuse_outputs([out for out in (json_out, html) if out is not None], overwrite)
     part = part or "test"
     opened, finished = SequenceStore.open(store, verify=True), Run.open(run, allow_modules=allowed)
     about_run = facts(finished, opened)
     if task == "all":
-        every = WantedAll(_names(label or ""), part, beside or [], html, overwrite)
-        objects = score_all(finished, opened, every, allowed)
-        if json_out is not None:
-            write_results(json_out, objects)
+        every = WantedAll(_names(label or ""), part, beside or [], html, json_out)
+        score_all(finished, opened, every, allowed)
         return
     if task != "next-item":
         if task in ROWS:

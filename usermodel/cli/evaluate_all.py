@@ -6,11 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from usermodel.cli import common
-from usermodel.cli.outputs import refuse_taken
-from usermodel.cli.results import interval, print_results
+from usermodel.cli.results import interval, print_results, write_results
 
 if TYPE_CHECKING:
     from usermodel.benchmark.evaluate_all import AllTasks
@@ -18,15 +17,19 @@ if TYPE_CHECKING:
     from usermodel.training.run import Run
 
 
+#: Facts of a run that hold for whatever is scored beside it.
+OF_STORE: Final = ("protocol", "n_users", "n_items", "n_events", "store_hash", "fitted_on")
+
+
 @dataclass(frozen=True)
 class WantedAll:
-    """What the command line says of all tasks: columns to probe for, the part, other runs, and the page."""
+    """What the command line says of all tasks: columns to probe for, the part, other runs, and the files to write."""
 
     labels: tuple[str, ...]
     part: Literal["test", "valid"]
     beside: Sequence[Path] = ()
     html: Path | None = None
-    overwrite: bool = False
+    json: Path | None = None
 
     @property
     def compares(self) -> bool:
@@ -34,22 +37,16 @@ class WantedAll:
         return bool(self.beside) or self.html is not None
 
 
-def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequence[str]) -> dict[str, Any]:
+def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequence[str]) -> None:
     """Every task that the store has rows for, printed one after the other; the others with what they lack.
 
-    Returns:
-        One flat object per task; where more than the run is scored, under ``beside`` the same by name.
-
-    Raises:
-        OutputExistsError: There is such a page, and it may not go.
+    Writes one flat object per task; where more than the run is scored, under ``beside`` the same by name. Then the page.
     """
     from usermodel.benchmark.beside import evaluate_beside
     from usermodel.benchmark.evaluate import facts
     from usermodel.benchmark.evaluate_all import evaluate_all
     from usermodel.benchmark.tasks_report import write_tasks_report
 
-    if wanted.html is not None:
-        refuse_taken(wanted.html, wanted.overwrite)
     part, labels = wanted.part, wanted.labels
     with common.plain_warnings():
         if not wanted.compares:
@@ -57,20 +54,27 @@ def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequen
                 run, store, part=part, labels=labels, allow_modules=allowed, on_task=common.say
             )
             _print(found, part)
-            return _flat(found, part, facts(run, store))
+            _write(wanted, _flat(found, part, facts(run, store)))
+            return
         runs = _named([run, *_opened(wanted.beside, allowed)])
         every = evaluate_beside(
             runs, store, part=part, labels=labels, allow_modules=allowed, on_task=common.say
         )
-    about = {name: facts(runs[name], store) if name in runs else {} for name in every}
+    of_runs = {name: facts(one, store) for name, one in runs.items()}
     name, *others = every
+    of_all = {key: of_runs[name][key] for key in OF_STORE}
+    flat = {one: _flat(every[one], part, of_runs.get(one, of_all)) for one in every}
     _print(every[name], part)
     _print_beside(every)
+    _write(wanted, flat[name] | {"beside": {other: flat[other] for other in others}})
     if wanted.html is not None:
-        write_tasks_report(wanted.html, every, _command(runs, store, wanted), about[name])
+        write_tasks_report(wanted.html, every, _command(runs, store, wanted, allowed), of_runs[name])
         common.say(f"wrote {wanted.html}")
-    beside = {other: _flat(every[other], part, about[other]) for other in others}
-    return _flat(every[name], part, about[name]) | {"beside": beside}
+
+
+def _write(wanted: WantedAll, objects: dict[str, Any]) -> None:
+    if wanted.json is not None:
+        write_results(wanted.json, objects)
 
 
 def _opened(paths: Sequence[Path], allowed: Sequence[str]) -> list[Run]:
@@ -80,11 +84,12 @@ def _opened(paths: Sequence[Path], allowed: Sequence[str]) -> list[Run]:
 
 
 def _named(runs: Sequence[Run]) -> dict[str, Run]:
-    """By the names of their folders; by their whole paths where two have the same name.
+    """By the names of their folders; by their whole paths where two have the same name, or one that of a baseline.
 
     Raises:
         ConfigError: The same run twice.
     """
+    from usermodel.benchmark.beside import BASELINES
     from usermodel.errors import ConfigError
 
     names = [run.path.resolve().name for run in runs]
@@ -93,7 +98,7 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
         found = next(path for path in paths if paths.count(path) > 1)
         do = "Name each run once."
         raise ConfigError("--beside", expected="other runs", found=f"{found} again", do=do)
-    titles = paths if len(set(names)) < len(names) else names
+    titles = paths if len(set(names)) < len(names) or BASELINES.keys() & set(names) else names
     return dict(zip(titles, runs, strict=True))
 
 
@@ -107,15 +112,13 @@ def _print(found: AllTasks, part: str) -> None:
 
 def _print_beside(every: Mapping[str, AllTasks]) -> None:
     """The main metric of each task, a row for each of the compared."""
+    from usermodel.benchmark.evaluate_all import title
+
     mains = {name: found.main() for name, found in every.items()}
+    tasks = dict.fromkeys(task for main in mains.values() for task in main)
     rows = [
-        (
-            row.metric if "/" in row.metric else f"{task} {row.metric}",
-            name,
-            row.value,
-            interval(row.low, row.high),
-        )
-        for task in next(iter(mains.values()))
+        (title(task, row), name, row.value, interval(row.low, row.high))
+        for task in tasks
         for name, main in mains.items()
         if (row := main.get(task)) is not None
     ]
@@ -130,11 +133,13 @@ def _flat(found: AllTasks, part: str, about: Mapping[str, Any]) -> dict[str, Any
     return {task: flat(rows, task=task, split=part, **about) for task, rows in found.results.items()}
 
 
-def _command(runs: Mapping[str, Run], store: SequenceStore, wanted: WantedAll) -> str:
+def _command(runs: Mapping[str, Run], store: SequenceStore, wanted: WantedAll, allowed: Sequence[str]) -> str:
     run, *others = (str(run.path) for run in runs.values())
     words = ["usermodel", "evaluate", run, str(store.path), "--task", "all"]
     for other in others:
         words += ["--beside", other]
+    for module in allowed:
+        words += ["--allow-module", module]
     words += ["--label", ",".join(wanted.labels)] if wanted.labels else []
     words += ["--part", wanted.part] if wanted.part != "test" else []
     return shlex.join([*words, "--html", str(wanted.html)])

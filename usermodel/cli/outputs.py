@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -22,3 +23,18 @@ def refuse_taken(path: Path, overwrite: bool) -> None:
         do = "Choose another name, or pass --overwrite."
         expected, found = "an output that does not exist yet", "an existing one"
         raise OutputExistsError(str(path), expected=expected, found=found, do=do)
+
+
+def refuse_outputs(paths: Sequence[Path], overwrite: bool) -> None:
+    """`refuse_taken` for all files of a command, which must be several.
+
+    Raises:
+        ConfigError: Two of them are one file.
+    """
+    from usermodel.errors import ConfigError
+
+    for path in paths:
+        refuse_taken(path, overwrite)
+    if len({path.resolve() for path in paths}) < len(paths):
+        do = "Name another file."
+        raise ConfigError("outputs", expected="a file for each", found=f"{paths[0]} twice", do=do)

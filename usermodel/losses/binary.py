@@ -59,8 +59,8 @@ def binary_cross_entropy(
 
 
 def prior_log_odds(n_negatives: int, beta: float = 1.0) -> float:
-    """Where the loss of one score for all is least: ``log(beta / n)``, which is 0 for one negative without ``beta``."""
-    return math.log(beta / max(n_negatives, 1))
+    """Where the loss of one score for all is least, draws of weight 1: ``log(beta / n)``; 0 for one negative without ``beta``, or none."""
+    return math.log(beta / n_negatives) if n_negatives and beta > 0 else 0.0
 
 
 def gbce_beta(n_negatives: int, n_items: int, calibration: float) -> float:

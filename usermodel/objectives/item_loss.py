@@ -25,6 +25,8 @@ LossName = Literal["auto", "softmax", "sampled-softmax", "gbce", "bce", "bpr", "
 AUTO_ITEMS: Final = 100_000
 N_NEGATIVES: Final = 256
 CALIBRATION: Final = 0.75
+#: Losses of scores by themselves, which `prior_log_odds` is for.
+BINARY: Final = frozenset({"bce", "gbce"})
 
 
 def resolve(loss: LossName, n_items: int) -> str:
@@ -71,7 +73,12 @@ class ItemLoss(nn.Module):
 
     def facts(self) -> dict[str, object]:
         """What is computed, for the run's manifest."""
-        return {"loss": self.name} | ({} if self.negatives is None else {"n_negatives": self.n})
+        found: dict[str, object] = {"loss": self.name}
+        if self.negatives is not None:
+            found["n_negatives"] = self.n
+        if self.name in BINARY:
+            found["prior"] = self.prior
+        return found
 
     def refresh(self, encoder: EncoderModule, store: SequenceStore) -> None:
         """Let the sampler, if there is one, follow the encoder; to be called before each epoch."""
@@ -107,7 +114,7 @@ class ItemLoss(nn.Module):
         """The loss by its name; classes are rows of ``items``."""
         if self.name == "bpr":
             return bpr(events, items, target, ids, drawn.weight)
-        if self.name in {"bce", "gbce"}:
+        if self.name in BINARY:
             # Of the draws there are: a sampler that draws from the batch may have fewer than were asked for.
             n = ids.shape[-1]
             beta = gbce_beta(n, self.n_items, self.calibration) if self.name == "gbce" else 1.0

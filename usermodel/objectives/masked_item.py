@@ -30,6 +30,7 @@ class MaskedItemConfig(ObjectiveConfig):
             Without it nothing trains the read-out, and user vectors find the next item far less often.
         loss: As in `NextItemConfig`.
         n_negatives: As in `NextItemConfig`; None means 256.
+        prior: As in `NextItemConfig`.
         bias: A learned number per item that is added to its score; only with ``loss=softmax``. It goes with the objective:
             what it has learned, such as how popular an item is, the encoder lacks.
     """
@@ -38,11 +39,12 @@ class MaskedItemConfig(ObjectiveConfig):
     last_only: float = Field(default=0.0, ge=0, lt=1)
     loss: LossName = "auto"
     n_negatives: int | None = Field(default=None, ge=1)
+    prior: bool = True
     bias: bool = False
 
     @model_validator(mode="after")
     def _no_option_without_effect(self) -> MaskedItemConfig:
-        NextItemConfig(loss=self.loss, n_negatives=self.n_negatives)
+        NextItemConfig(loss=self.loss, n_negatives=self.n_negatives, prior=self.prior)
         if self.bias and self.loss != "softmax":
             raise ValueError(f"bias only with loss=softmax, got loss={self.loss}")
         return self
@@ -62,7 +64,7 @@ class MaskedItemConfig(ObjectiveConfig):
             expected, found = "a bidirectional encoder for masked items", "causal=true"
             raise ConfigError("encoder.causal", expected=expected, found=found, do=do)
         encoder.require_mask_token()
-        loss = ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=self.n_negatives)
+        loss = ItemLoss(self.loss, encoder.n_items, negatives, n_negatives=self.n_negatives, prior=self.prior)
         return MaskedItem(self, loss, encoder.n_items)
 
 

@@ -8,7 +8,7 @@ from usermodel.batch import JaggedBatch
 from usermodel.encoders.protocol import EncoderModule
 from usermodel.errors import ConfigError
 from usermodel.negatives.protocol import NegativeSampler
-from usermodel.objectives.item_loss import ItemLoss, LossName, resolve
+from usermodel.objectives.item_loss import BINARY, ItemLoss, LossName, resolve
 from usermodel.objectives.protocol import Objective, ObjectiveConfig, ObjectiveOutput
 from usermodel.sampling.protocol import Examples
 from usermodel.store.sequence_store import SequenceStore
@@ -43,7 +43,7 @@ class NextItemConfig(ObjectiveConfig):
             raise ValueError(f"calibration only with loss=gbce, got loss={self.loss}")
         if self.loss != "sampled-softmax" and not self.log_q:
             raise ValueError(f"log_q=false only with loss=sampled-softmax, got loss={self.loss}")
-        if self.loss not in {"bce", "gbce"} and not self.prior:
+        if self.loss not in BINARY and not self.prior:
             raise ValueError(f"prior=false only with loss=bce or gbce, got loss={self.loss}")
         return self
 
@@ -90,7 +90,8 @@ class NextItem(Objective):
 
     ``h_t`` is the encoder's output at event t, E the item table (tied). Source: SASRec (Kang & McAuley 2018, section
     III.E) with the softmax of GRU4Rec and SASRec+ (Klenitskiy & Vasilev 2023) instead of one negative per target; gBCE is
-    that of gSASRec (Petrov & Macdonald 2023). Deviation from several implementations: padding is not a class.
+    that of gSASRec (Petrov & Macdonald 2023). Deviations: padding is not a class, as it is in several implementations; scores of
+    ``bce`` and ``gbce`` are measured from the log-odds of a constant, unless ``prior`` is false.
     """
 
     def __init__(self, loss: ItemLoss) -> None:

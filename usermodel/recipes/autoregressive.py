@@ -35,7 +35,7 @@ def sasrec() -> Recipe:
 
 
 def gsasrec() -> Recipe:
-    """gSASRec: SASRec's encoder, gBCE with t = 0.75 and 256 uniform negatives of each event's own."""
+    """gSASRec: SASRec's encoder, gBCE with t = 0.75 and 256 uniform negatives of each event's own; as published with prior=false."""
     return Recipe(
         encoder=TransformerConfig(positions="from_end"),
         objective=NextItemConfig(loss="gbce", n_negatives=256, calibration=0.75),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from usermodel.events.splits import Split
@@ -14,7 +14,13 @@ def training_events(
     store: SequenceStore, split: Split
 ) -> tuple[Int64[ndarray, " rows"], Int64[ndarray, " rows"]]:
     """User, 0 to n_users - 1, and item, 1 to n_items, of each event of the training part, in store order."""
-    row = np.arange(store.n_events)
+    keep = in_training(store, split)
     owner = np.repeat(np.arange(store.n_users), np.diff(store.offsets))
-    keep = (split.start[owner] <= row) & (row < split.train_stop[owner])
     return owner[keep], store.items[keep].astype(np.int64)
+
+
+def in_training(store: SequenceStore, split: Split) -> Bool[ndarray, " events"]:
+    """Whether each event is in the training part."""
+    row, lengths = np.arange(store.n_events), np.diff(store.offsets)
+    found: ndarray = (np.repeat(split.start, lengths) <= row) & (row < np.repeat(split.train_stop, lengths))
+    return found

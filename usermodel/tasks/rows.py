@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -55,8 +55,9 @@ class Rows:
         return np.flatnonzero(self.part == PARTS.index(part))
 
     def examples(self, store: SequenceStore, max_history: int, n_items: int | None = None) -> Examples:
-        """The history of each row, see `Examples.histories`."""
-        return Examples.histories(store, self.user, self.stop, max_history, n_items)
+        """The history of each row, see `Examples.histories`; the prediction is made at the time of the row."""
+        found = Examples.histories(store, self.user, self.stop, max_history, n_items)
+        return replace(found, prediction_time=self.time)
 
 
 @dataclass(frozen=True)
