@@ -82,6 +82,9 @@ proof-family: $(VENV)/.installed
 	$(call FAMILY,coserec) --set training.patience=10
 	$(call FAMILY,iclrec) --set training.patience=10
 	$(call FAMILY,duorec)
+	$(call FAMILY,clue)
+	$(call FAMILY,barlow-twins)
+	$(call FAMILY,next-item-matryoshka)
 
 # The recipe icsrec without one of its parts; 5 minutes a seed.
 ABLATION := $(QUALITY) --data beauty --recipe icsrec --out benchmarks/results/next_item_beauty_icsrec
