@@ -23,6 +23,7 @@ from typing import Any
 
 import cells
 import polars as pl
+from ctr import kuairand_clicks
 from seeds import interval
 from user_attribute import VARIANTS
 
@@ -88,13 +89,7 @@ def make_store(data: str, folder: Path) -> SequenceStore:
         return build_store(prepared.log, folder / "store", users_table=prepared.tables.users)
     place = root / "kuairand27k-likehate15"
     prepared = read_data_set("kuairand-27k", place)
-    rows = pl.read_csv(place / "processed_standard_kcore_15.tsv.gz", separator="\t", infer_schema=False)
-    labels = rows.select(
-        "user_id",
-        (pl.col("time_ms").cast(pl.Int64) * 1000).alias("prediction_time"),
-        pl.col("video_id").alias("item_id"),
-        pl.col("is_click").cast(pl.Float64).alias("value"),
-    )
+    labels = kuairand_clicks(place)
     return build_store(prepared.log, folder / "store", labels=labels, users_table=prepared.tables.users)
 
 

@@ -84,6 +84,17 @@ DATA = {
 }
 
 
+def kuairand_clicks(place: Path) -> pl.DataFrame:
+    """A label for each exposure: whether it was clicked."""
+    rows = pl.read_csv(place / "processed_standard_kcore_15.tsv.gz", separator="\t", infer_schema=False)
+    return rows.select(
+        "user_id",
+        (pl.col("time_ms").cast(pl.Int64) * 1000).alias("prediction_time"),
+        pl.col("video_id").alias("item_id"),
+        pl.col("is_click").cast(pl.Float64).alias("value"),
+    )
+
+
 def make_store(data: str, folder: Path) -> SequenceStore:
     """The store of a set."""
     root = Path(os.environ["USERMODEL_DATA_DIR"])
@@ -98,13 +109,7 @@ def make_store(data: str, folder: Path) -> SequenceStore:
         return build_store(um.read_events(frame, time_unit="order", rating="rating"), folder / "store")
     if data == "kuairand":
         place = root / "kuairand27k-likehate15"
-        rows = pl.read_csv(place / "processed_standard_kcore_15.tsv.gz", separator="\t", infer_schema=False)
-        labels = rows.select(
-            "user_id",
-            (pl.col("time_ms").cast(pl.Int64) * 1000).alias("prediction_time"),
-            pl.col("video_id").alias("item_id"),
-            pl.col("is_click").cast(pl.Float64).alias("value"),
-        )
+        labels = kuairand_clicks(place)
         return build_store(read_data_set("kuairand-27k", place).log, folder / "store", labels=labels)
     logs = simulate(SIMULATED, folder / "logs")
     shown = pl.read_parquet(logs / "impressions.parquet")
