@@ -153,6 +153,23 @@ def attribute_curves() -> str:
     return "\n".join([head, "|---" * (3 + len(sources)) + "|", *rows])
 
 
+def attribute_reached() -> str:
+    """On simulated users, how much of the way from chance to the law that attributes were drawn from."""
+    one = _read("attribute_curves_simulator")
+    rows, sources = dict[str, dict[str, str]](), dict[str, None]()
+    for title, row in one["scores"].items():
+        what, labels, source = title.split(", ", 2)
+        if labels == "all labels" and "reached" in row:
+            rows.setdefault(what, {})[source] = f"{row['reached']:.2f}"
+            sources[source] = None
+    head = f"| attribute | best there is | {' | '.join(sources)} |"
+    body = [
+        f"| {what} | {one['law'][what]:.3f} | {' | '.join(found[source] for source in sources)} |"
+        for what, found in rows.items()
+    ]
+    return "\n".join([head, "|---" * (2 + len(sources)) + "|", *body])
+
+
 def _ctr(title: str, names: Callable[[dict[str, Any]], list[str]], metrics: dict[str, str]) -> str:
     rows = [
         f"| {one['data']} | {name} | "
@@ -193,7 +210,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "ablations": adaptssr_ablations,
     },
     "docs/howto/which_negatives.md": {"beauty": which_negatives},
-    "docs/howto/fine_tune.md": {"curves": attribute_curves},
+    "docs/howto/fine_tune.md": {"curves": attribute_curves, "reached": attribute_reached},
     "docs/howto/all_tasks.md": {"results": all_tasks},
     "docs/howto/ctr.md": {
         "heads": ctr_heads,
