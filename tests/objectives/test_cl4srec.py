@@ -87,7 +87,7 @@ def test_the_next_item_may_be_told_from_drawn_negatives(make_batch):
     assert config.draws_negatives(10)
     assert not Cl4srecConfig().draws_negatives(10)
     objective = config.build(encoder, Uniform(10))
-    assert objective.facts() == {"loss": "bce", "n_negatives": 3}
+    assert objective.facts() == {"loss": "bce", "n_negatives": 3, "prior": True}
     assert list(objective(encoder, make_batch(*HISTORIES)).parts) == ["bce", "contrast"]
 
 

@@ -94,7 +94,7 @@ def test_partners_and_negatives_are_wanted_if_one_term_wants_them(encoder):
     assert (both.wants_partners, both.draws_negatives(9)) == (True, True)
     assert both.build(encoder, Uniform(9)).facts() == {
         "loss": "1 next_item + 1 bce + 1 icsrec",
-        "next_item/loss": "softmax", "bce/loss": "bce", "bce/n_negatives": 4,
+        "next_item/loss": "softmax", "bce/loss": "bce", "bce/n_negatives": 4, "bce/prior": True,
     }  # fmt: skip
     with pytest.raises(ConfigError, match="negatives"):
         both.build(encoder)
