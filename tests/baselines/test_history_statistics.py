@@ -133,7 +133,7 @@ def test_an_order_has_no_times_and_one_user_is_enough(tmp_path):
     store = make(tmp_path / "store", frame, time_unit="order")
     statistics = HistoryStatistics.fit(store, store.split())
     found = statistics.frame(store, rows(store, [4]))
-    assert found.columns == ["log_events", "popularity", "popularity_spread", "repeats"]
+    assert found.columns == ["log_events", "popularity", "repeats", "popularity_spread"]
     vectors = statistics.vectors(store, rows(store, [4]))
     assert vectors.dtype == np.float32
     assert vectors.tolist() == [pytest.approx(row) for row in found.rows()]

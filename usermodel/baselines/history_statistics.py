@@ -25,7 +25,6 @@ from usermodel.store.training_events import in_training
 _SATURDAY: Final = 2
 #: Event types that have a share each; a log with more names rarely means types.
 TYPES: Final = 16
-POPULARITY: Final = "popularity"
 #: Name, value of each event, and for which events there is one.
 _Column = tuple[str, Float64[ndarray, " events"], Bool[ndarray, " events"] | None]
 
@@ -76,11 +75,7 @@ class HistoryStatistics:
         yield "log_events", np.log1p(examples.lengths.astype(np.float64))
         for name, value, known in _events(store, self.log_counts):
             yield name, _means(value, known, start, stop, self.means.get(name, 0.0))
-            if name == POPULARITY:
-                centred = (value - self.means.get(name, 0.0)) ** 2
-                mean = _means(value, None, start, stop, self.means.get(name, 0.0))
-                spread = _means(centred, None, start, stop, 0.0) - (mean - self.means.get(name, 0.0)) ** 2
-                yield "popularity_spread", np.sqrt(np.maximum(spread, 0.0))
+        yield "popularity_spread", _spread(self.log_counts[store.items], start, stop)
         if store.time_kind == "utc":
             times = np.asarray(store.times)
             some, last = stop > start, np.maximum(stop - 1, 0)
@@ -93,7 +88,7 @@ class HistoryStatistics:
 
 def _events(store: SequenceStore, log_counts: Float64[ndarray, " items+1"]) -> Iterator[_Column]:
     """A number for each event, one column after the other; names of the store's own columns begin with ``share_`` or ``mean_``."""
-    yield POPULARITY, log_counts[store.items], None
+    yield "popularity", log_counts[store.items], None
     yield "repeats", _comes_again(store).astype(np.float64), None
     types = store.event_types if EVENT_TYPE in store.features else ()
     for code, name in enumerate(types[:TYPES], start=1):
@@ -136,6 +131,17 @@ def _means(
     total = _differences(shifted, start, stop)
     n = stop - start if known is None else _differences(known.astype(np.int64), start, stop)
     found: ndarray = centre + total / np.maximum(n, 1)
+    return found
+
+
+def _spread(
+    values: Float64[ndarray, " events"], start: Int64[ndarray, " n"], stop: Int64[ndarray, " n"]
+) -> Float64[ndarray, " n"]:
+    """Standard deviations of slices; 0 for an empty one."""
+    middle = float(values.mean()) if len(values) else 0.0
+    mean = _means(values, None, start, stop, middle)
+    squares = _means((values - middle) ** 2, None, start, stop, 0.0)
+    found: ndarray = np.sqrt(np.maximum(squares - (mean - middle) ** 2, 0.0))
     return found
 
 

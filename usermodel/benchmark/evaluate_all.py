@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal
@@ -15,6 +15,7 @@ from usermodel.errors import ConfigError, DataError, NumericError, nearest
 from usermodel.events.splits import SplitConfig
 from usermodel.store.sequence_store import SequenceStore
 from usermodel.store.tables import side_columns
+from usermodel.tasks import ctr, next_item, user_attribute, watch_time
 from usermodel.tasks.ctr import Ctr
 from usermodel.tasks.next_item import NextItem
 from usermodel.tasks.protocol import TaskResult
@@ -22,8 +23,10 @@ from usermodel.tasks.user_attribute import UserAttribute
 from usermodel.tasks.watch_time import WatchTime
 from usermodel.training.run import Run
 
-#: Names of tasks, in the order in which they are scored, and the metric that speaks for each; that of an attribute follows its column.
-MAIN: Final = {"next-item": "ndcg@10", "ctr": "auc", "watch-time": "xauc", "user-attribute": "auc"}
+#: The metric that speaks for each task; that of an attribute follows its column.
+MAIN: Final = {
+    card.name: card.main_metric for card in (next_item.CARD, ctr.CARD, watch_time.CARD, user_attribute.CARD)
+}
 
 
 @dataclass
@@ -39,10 +42,7 @@ class AllTasks:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def main(self) -> dict[str, TaskResult]:
-        """The result that speaks for each task, and for each column of the users table: ``ctr``, ``user-attribute gender``.
-
-        See `MAIN`.
-        """
+        """The result that speaks for each task, and for each column of the users table: ``ctr``, ``user-attribute gender``."""
         found: dict[str, TaskResult] = {}
         for task, rows in self.results.items():
             for row in rows:
@@ -50,6 +50,15 @@ class AllTasks:
                 if metric == MAIN[task] and not row.by:
                     found[f"{task} {column}".strip()] = row
         return found
+
+
+def by_question(compared: Mapping[str, AllTasks]) -> dict[str, dict[str, TaskResult]]:
+    """`AllTasks.main` of several, by question: whoever answers it, by name."""
+    found: dict[str, dict[str, TaskResult]] = {}
+    for name, tasks in compared.items():
+        for question, row in tasks.main().items():
+            found.setdefault(question, {})[name] = row
+    return found
 
 
 def title(question: str, row: TaskResult) -> str:

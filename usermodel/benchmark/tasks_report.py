@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Final
 
 from usermodel.benchmark.beside import BASELINES
-from usermodel.benchmark.evaluate_all import AllTasks, title
+from usermodel.benchmark.evaluate_all import AllTasks, by_question, title
 from usermodel.report.figures import metric_bars
 from usermodel.report.html import Code, Definitions, Figure, Section, Table, Text, write_report
 from usermodel.tasks.protocol import TaskResult
 from usermodel.version import VERSION
 
-#: What a question is called, and what guessing reaches in its main metric.
+#: What a question is called.
 _TITLES: Final = {
     "next-item": "Which item comes next?",
     "ctr": "Will it be clicked?",
     "watch-time": "How long will it be watched?",
     "user-attribute": "Who is the user?",
 }
-_CHANCE: Final = {"ctr": 0.5, "watch-time": 0.5, "user-attribute": 0.5}
+#: What guessing reaches in the main metric of all but next items.
+_CHANCE: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,7 @@ def write_tasks_report(
 
 def _questions(compared: Mapping[str, AllTasks]) -> list[_Question]:
     """Those that any of the compared answers."""
-    mains = {name: one.main() for name, one in compared.items()}
-    names = dict.fromkeys(question for main in mains.values() for question in main)
-    return [
-        _Question(question, {name: main[question] for name, main in mains.items() if question in main})
-        for question in names
-    ]
+    return [_Question(question, rows) for question, rows in by_question(compared).items()]
 
 
 def _lead(compared: Mapping[str, AllTasks], questions: Sequence[_Question]) -> str:
@@ -136,7 +132,7 @@ def _table(compared: Mapping[str, AllTasks], questions: Sequence[_Question]) -> 
 def _section(one: _Question, compared: Mapping[str, AllTasks]) -> Section:
     bars = [(name, row.value, *_ends(row)) for name, row in one.rows.items()]
     runs = [name for name in compared if name not in BASELINES]
-    chance = {"chance": _CHANCE[one.task]} if one.task in _CHANCE else {}
+    chance = {} if one.task == "next-item" else {"chance": _CHANCE}
     missing = [name for name in compared if name not in one.rows]
     without = f" Not scored: {', '.join(missing)}." if missing else ""
     return Section(

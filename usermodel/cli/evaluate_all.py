@@ -46,6 +46,7 @@ def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequen
     from usermodel.benchmark.evaluate import facts
     from usermodel.benchmark.evaluate_all import evaluate_all
     from usermodel.benchmark.tasks_report import write_tasks_report
+    from usermodel.training.run import Run
 
     part, labels = wanted.part, wanted.labels
     with common.plain_warnings():
@@ -56,17 +57,18 @@ def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequen
             _print(found, part)
             _write(wanted, _flat(found, part, facts(run, store)))
             return
-        runs = _named([run, *_opened(wanted.beside, allowed)])
+        others = [Run.open(path, allow_modules=allowed) for path in wanted.beside]
+        runs = _named([run, *others])
         every = evaluate_beside(
             runs, store, part=part, labels=labels, allow_modules=allowed, on_task=common.say
         )
     of_runs = {name: facts(one, store) for name, one in runs.items()}
-    name, *others = every
+    name, *beside = every
     of_all = {key: of_runs[name][key] for key in OF_STORE}
     flat = {one: _flat(every[one], part, of_runs.get(one, of_all)) for one in every}
     _print(every[name], part)
     _print_beside(every)
-    _write(wanted, flat[name] | {"beside": {other: flat[other] for other in others}})
+    _write(wanted, flat[name] | {"beside": {other: flat[other] for other in beside}})
     if wanted.html is not None:
         write_tasks_report(wanted.html, every, _command(runs, store, wanted, allowed), of_runs[name])
         common.say(f"wrote {wanted.html}")
@@ -75,12 +77,6 @@ def score_all(run: Run, store: SequenceStore, wanted: WantedAll, allowed: Sequen
 def _write(wanted: WantedAll, objects: dict[str, Any]) -> None:
     if wanted.json is not None:
         write_results(wanted.json, objects)
-
-
-def _opened(paths: Sequence[Path], allowed: Sequence[str]) -> list[Run]:
-    from usermodel.training.run import Run
-
-    return [Run.open(path, allow_modules=allowed) for path in paths]
 
 
 def _named(runs: Sequence[Run]) -> dict[str, Run]:
@@ -111,20 +107,20 @@ def _print(found: AllTasks, part: str) -> None:
 
 
 def _print_beside(every: Mapping[str, AllTasks]) -> None:
-    """The main metric of each task, a row for each of the compared."""
-    from usermodel.benchmark.evaluate_all import title
+    """The main metric of each task, a row for each of the compared; and what the others than the first lack."""
+    from usermodel.benchmark.evaluate_all import by_question, title
 
-    mains = {name: found.main() for name, found in every.items()}
-    tasks = dict.fromkeys(task for main in mains.values() for task in main)
     rows = [
-        (title(task, row), name, row.value, interval(row.low, row.high))
-        for task in tasks
-        for name, main in mains.items()
-        if (row := main.get(task)) is not None
+        (title(question, row), name, row.value, interval(row.low, row.high))
+        for question, found in by_question(every).items()
+        for name, row in found.items()
     ]
     common.print_table(
         "beside what needs no pretraining", ["task", "vectors", "value", "95 % interval"], rows
     )
+    for name, found in list(every.items())[1:]:
+        for task, reason in found.left_out.items():
+            common.say(f"{name}, without {task}: {reason}")
 
 
 def _flat(found: AllTasks, part: str, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from numpy import ndarray
 from usermodel.events.simulate_config import SimulateConfig
 from usermodel.events.simulate_walk import Rows
 from usermodel.events.simulate_world import World, sigmoid
+from usermodel.schema import DAY
 
 #: 2024-01-01 00:00 UTC in microseconds.
 EPOCH_US: Final = 1_704_067_200_000_000
-_DAY_US: Final = 86_400_000_000
 _PAUSE_US: Final = 1_800_000_000
 #: Relative number of sessions that begin in each hour of the day: quiet nights, a peak in the evening.
 _HOURS: Final = np.array([3, 2, 1, 1, 1, 1, 2, 4, 5, 5, 5, 5, 6, 6, 5, 5, 6, 7, 9, 11, 12, 11, 8, 5])
@@ -88,11 +88,7 @@ def _session_starts(
     """Microseconds since the epoch of the simulation; sessions of one user lie at least ``length`` apart."""
     n = len(user)
     hour = np.searchsorted(np.cumsum(_HOURS), rng.integers(0, _HOURS.sum(), n), side="right")
-    wanted = (
-        rng.integers(0, config.n_days, n) * _DAY_US
-        + hour * (_DAY_US // 24)
-        + rng.integers(0, _DAY_US // 24, n)
-    )
+    wanted = rng.integers(0, config.n_days, n) * DAY + hour * (DAY // 24) + rng.integers(0, DAY // 24, n)
     # Users are contiguous, so one sort over (user, time) leaves every user's sessions in their rows.
     wanted = np.sort(user * _USER_US + wanted)
     before = np.cumsum(length) - length
